@@ -1,0 +1,72 @@
+//! What a node works with: values on links, decoded.
+
+use comfy_artifacts::HostTensor;
+use comfy_graph::Literal;
+use std::collections::BTreeMap;
+
+/// The value of an output slot inside a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    Literal(Literal),
+    /// Pictures `[B,H,W,C]` (C is 3, rarely 4 or 1), 0..=1.
+    Image(HostTensor),
+    /// Masks `[B,H,W]`, 0..=1.
+    Mask(HostTensor),
+    Latent(Latent),
+    Conditioning(Conditioning),
+    /// How to make a MODEL, CLIP or VAE.
+    Recipe(serde_json::Value),
+}
+
+impl Data {
+    /// The socket type, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Data::Literal(literal) => literal.kind(),
+            Data::Image(_) => "IMAGE",
+            Data::Mask(_) => "MASK",
+            Data::Latent(_) => "LATENT",
+            Data::Conditioning(_) => "CONDITIONING",
+            Data::Recipe(_) => "recipe",
+        }
+    }
+}
+
+/// A LATENT: what the sampler starts from or ends with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latent {
+    /// `[B,4,H/8,W/8]`, divided by the scale factor of the latent format as ComfyUI keeps it on links.
+    pub samples: HostTensor,
+    /// `[B,h,w]` or `[B,1,h,w]`: 1 where new content may appear.
+    pub noise_mask: Option<HostTensor>,
+    /// The place of each latent in the batch it was taken from, which decides its noise.
+    pub batch_index: Option<Vec<u64>>,
+}
+
+impl Latent {
+    pub fn new(samples: HostTensor) -> Self {
+        Self { samples, noise_mask: None, batch_index: None }
+    }
+}
+
+/// A CONDITIONING: the entries are combined by the sampler.
+pub type Conditioning = Vec<ConditioningEntry>;
+
+/// One text embedding and how it applies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConditioningEntry {
+    /// `[B,T,D]`.
+    pub embedding: HostTensor,
+    /// `[B,D]`.
+    pub pooled: Option<HostTensor>,
+    /// Other tensors by name, such as `mask`.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// Plain extras by name, such as `area`, `strength`, `start_percent`.
+    pub extras: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ConditioningEntry {
+    pub fn new(embedding: HostTensor, pooled: Option<HostTensor>) -> Self {
+        Self { embedding, pooled, tensors: BTreeMap::new(), extras: serde_json::Map::new() }
+    }
+}

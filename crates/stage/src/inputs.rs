@@ -1,0 +1,89 @@
+//! Typed access to what fills a node's inputs.
+
+use crate::data::{Conditioning, Data, Latent};
+use crate::node::NodeError;
+use comfy_artifacts::HostTensor;
+use comfy_graph::Literal;
+use std::collections::BTreeMap;
+
+/// The inputs of one run of a node. Validation has converted them already, so a wrong type here is a bug of the
+/// caller and an error, not a panic.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    values: BTreeMap<String, Data>,
+}
+
+macro_rules! accessors {
+    ($($required:ident, $optional:ident, $pattern:pat => $value:expr, $type:ty, $expected:literal;)*) => {$(
+        #[doc = concat!("Takes a required ", $expected, ".")]
+        ///
+        /// # Errors
+        /// When it is missing or something else.
+        pub fn $required(&self, name: &str) -> Result<$type, NodeError> {
+            self.$optional(name)?.ok_or_else(|| missing(name))
+        }
+
+        #[doc = concat!("Takes an optional ", $expected, ".")]
+        ///
+        /// # Errors
+        /// When it is something else.
+        pub fn $optional(&self, name: &str) -> Result<Option<$type>, NodeError> {
+            match self.values.get(name) {
+                None => Ok(None),
+                Some($pattern) => Ok(Some($value)),
+                Some(other) => Err(wrong(name, $expected, other)),
+            }
+        }
+    )*};
+}
+
+impl Inputs {
+    pub fn new(values: impl IntoIterator<Item = (String, Data)>) -> Self {
+        Self { values: values.into_iter().collect() }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Data> {
+        self.values.get(name)
+    }
+
+    accessors! {
+        int, opt_int, Data::Literal(Literal::Int(i)) => *i, i128, "INT";
+        boolean, opt_boolean, Data::Literal(Literal::Bool(b)) => *b, bool, "BOOLEAN";
+        text, opt_text, Data::Literal(Literal::Text(s)) => s.as_str(), &str, "STRING";
+        image, opt_image, Data::Image(t) => t, &HostTensor, "IMAGE";
+        mask, opt_mask, Data::Mask(t) => t, &HostTensor, "MASK";
+        latent, opt_latent, Data::Latent(l) => l, &Latent, "LATENT";
+        conditioning, opt_conditioning, Data::Conditioning(c) => c, &Conditioning, "CONDITIONING";
+        recipe, opt_recipe, Data::Recipe(r) => r, &serde_json::Value, "model recipe";
+    }
+
+    /// Takes a required number, whole or not.
+    ///
+    /// # Errors
+    /// When it is missing, something else or not finite.
+    pub fn float(&self, name: &str) -> Result<f64, NodeError> {
+        match self.values.get(name) {
+            None => Err(missing(name)),
+            Some(Data::Literal(Literal::Float(f))) if f.is_finite() => Ok(*f),
+            Some(Data::Literal(Literal::Int(i))) => Ok(*i as f64),
+            Some(other) => Err(wrong(name, "finite FLOAT", other)),
+        }
+    }
+
+    /// Takes a required whole number that fits `T`.
+    ///
+    /// # Errors
+    /// When it is missing, something else or out of range.
+    pub fn int_as<T: TryFrom<i128>>(&self, name: &str) -> Result<T, NodeError> {
+        let value = self.int(name)?;
+        T::try_from(value).map_err(|_| NodeError::invalid(format!("input `{name}` is out of range: {value}")))
+    }
+}
+
+fn missing(name: &str) -> NodeError {
+    NodeError::invalid(format!("input `{name}` is missing"))
+}
+
+fn wrong(name: &str, expected: &str, got: &Data) -> NodeError {
+    NodeError::invalid(format!("input `{name}` must be {expected}, got {}", got.kind()))
+}

@@ -1,0 +1,138 @@
+//! Runs one group of nodes on the thread that calls it.
+
+use crate::codec;
+use crate::ctx::Ctx;
+use crate::data::Data;
+use crate::inputs::Inputs;
+use crate::node::{Node, NodeError, Outputs, StageState};
+use comfy_artifacts::Store;
+use comfy_graph::{ErrorCode, NodeSpec, Value};
+use comfy_proto::stage as pb;
+use comfy_proto::stage::run_stage_response::Event;
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+use tonic::Status;
+
+/// Where events of a running group go.
+pub(crate) type Events = Sender<Result<pb::RunStageResponse, Status>>;
+
+/// The nodes of a stage by class, with everything they need.
+pub struct Runner<S: StageState> {
+    pub(crate) state: Arc<S>,
+    pub(crate) nodes: HashMap<String, (&'static dyn Node<S>, NodeSpec)>,
+    pub(crate) store: Store,
+    pub(crate) handle: Handle,
+}
+
+/// A failure and where it happened.
+pub(crate) struct GroupError {
+    pub node_id: String,
+    pub error: NodeError,
+}
+
+impl<S: StageState> Runner<S> {
+    /// Runs the nodes in order. Values between nodes of the group stay in memory.
+    pub(crate) fn run(&self, request: &pb::RunStageRequest, events: &Events) -> Result<(), GroupError> {
+        let mut local: HashMap<(String, u32), Data> = HashMap::new();
+        for node in &request.nodes {
+            let fail = |error| GroupError { node_id: node.node_id.clone(), error };
+            let outputs = self.run_node(request, node, &local, events).map_err(fail)?;
+            let done = self.publish(node, &outputs).map_err(fail)?;
+            send(events, &node.node_id, Event::Done(done)).map_err(fail)?;
+            local.extend(outputs.slots.into_iter().zip(0u32..).map(|(d, i)| ((node.node_id.clone(), i), d)));
+        }
+        Ok(())
+    }
+
+    fn run_node(
+        &self,
+        request: &pb::RunStageRequest,
+        node: &pb::StageNode,
+        local: &HashMap<(String, u32), Data>,
+        events: &Events,
+    ) -> Result<Outputs, NodeError> {
+        let (code, spec) = self.nodes.get(&node.class).ok_or_else(|| {
+            NodeError::invalid(format!("stage `{}` has no node `{}`", self.state.name(), node.class))
+        })?;
+        send(events, &node.node_id, Event::Started(pb::NodeStarted {}))?;
+        let inputs = self.inputs(node, local)?;
+        let ctx = Ctx::new(self.state.as_ref(), request, &node.node_id, events);
+        ctx.check_cancelled()?;
+        // A panic in a node is a bug of ours; it must not take the stage and other jobs down.
+        let outputs = catch_unwind(AssertUnwindSafe(|| code.run(&inputs, &ctx)))
+            .unwrap_or_else(|panic| Err(NodeError::internal(format!("the node panicked: {}", panic_text(&panic)))))?;
+        if outputs.slots.len() != spec.outputs.len() {
+            let (got, want) = (outputs.slots.len(), spec.outputs.len());
+            return Err(NodeError::internal(format!("the node gave {got} outputs, its spec says {want}")));
+        }
+        Ok(outputs)
+    }
+
+    fn inputs(&self, node: &pb::StageNode, local: &HashMap<(String, u32), Data>) -> Result<Inputs, NodeError> {
+        let mut values = Vec::with_capacity(node.inputs.len());
+        for (name, binding) in &node.inputs {
+            use pb::input_binding::Source;
+            let data = match &binding.source {
+                None => return Err(NodeError::invalid(format!("input `{name}` has no source"))),
+                Some(Source::Local(link)) => {
+                    local.get(&(link.node_id.clone(), link.slot)).cloned().ok_or_else(|| {
+                        let (node, slot) = (&link.node_id, link.slot);
+                        NodeError::invalid(format!("input `{name}` links to slot {slot} of `{node}`, which is not here"))
+                    })?
+                }
+                Some(Source::Value(value)) => {
+                    let value = Value::try_from(value.clone()).map_err(|e| NodeError::invalid(e.to_string()))?;
+                    self.handle.block_on(codec::fetch(&value, &self.store))?
+                }
+            };
+            values.push((name.clone(), data));
+        }
+        Ok(Inputs::new(values))
+    }
+
+    fn publish(&self, node: &pb::StageNode, outputs: &Outputs) -> Result<pb::NodeDone, NodeError> {
+        let mut published = BTreeMap::new();
+        for &slot in &node.publish {
+            let data = outputs.slots.get(slot as usize).ok_or_else(|| {
+                NodeError::invalid(format!("node `{}` has no output slot {slot}", node.class))
+            })?;
+            let value = self.handle.block_on(codec::publish(data, &self.store))?;
+            published.insert(slot, (&value).into());
+        }
+        let ui_json = outputs.ui.as_ref().map(ToString::to_string).unwrap_or_default();
+        Ok(pb::NodeDone { outputs: published.into_iter().collect(), ui_json })
+    }
+}
+
+/// Sends an event that must arrive. A closed channel means that nobody wants the result.
+pub(crate) fn send(events: &Events, node_id: &str, event: Event) -> Result<(), NodeError> {
+    let response = pb::RunStageResponse { node_id: node_id.into(), event: Some(event) };
+    events.blocking_send(Ok(response)).map_err(|_| NodeError::cancelled())
+}
+
+impl GroupError {
+    /// Reports the failure as an event and then as the status of the call.
+    pub(crate) fn report(self, events: &Events) {
+        let Self { node_id, error } = self;
+        if error.code != ErrorCode::Cancelled {
+            tracing::warn!(node = %node_id, code = %error.code, error = %error.message, "node failed");
+        }
+        let code: comfy_proto::graph::ErrorCode = error.code.into();
+        let failed = pb::NodeFailed { code: code.into(), message: error.message.clone() };
+        // When nobody listens any more there is nobody to tell.
+        if send(events, &node_id, Event::Failed(failed)).is_ok() {
+            let _ = events.blocking_send(Err(comfy_proto::status::to_status(error.code, error.message)));
+        }
+    }
+}
+
+fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
