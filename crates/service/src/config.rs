@@ -1,5 +1,6 @@
 //! Parsers for environment values. A bad value ends the process before anything is bound.
 
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 /// Parses a duration: plain seconds (`90`), or a number with `ms`, `s`, `m` or `h`.
@@ -43,6 +44,30 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     if size.is_finite() && size >= 0.0 { Ok(size as u64) } else { Err(expected()) }
 }
 
+/// Parses an address to listen on. The same variable names the service to its callers, so `http://` is accepted.
+///
+/// # Errors
+/// Names what was expected when the text is not an address, or when a name does not resolve.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let resolved = bare.to_socket_addrs().ok().and_then(|mut found| found.next());
+    resolved.ok_or_else(|| format!("`{text}` is not an address such as `127.0.0.1:9090`"))
+}
+
+/// Parses the address of another service into a URL; `http://` may be left out.
+///
+/// # Errors
+/// Names what was expected when there is no host and port.
+pub fn endpoint(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    match bare.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() && !host.contains('/') => {
+            Ok(format!("http://{bare}"))
+        }
+        _ => Err(format!("`{text}` is not a service address such as `http://127.0.0.1:9090`")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +79,18 @@ mod tests {
         }
         for text in ["", "0", "-1", "soon", "5 days", "nan", "1e400"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for text in ["127.0.0.1:9090", "http://127.0.0.1:9090", "http://127.0.0.1:9090/"] {
+            assert_eq!(listen_address(text), Ok(([127, 0, 0, 1], 9090).into()), "{text}");
+            assert_eq!(endpoint(text).as_deref(), Ok("http://127.0.0.1:9090"), "{text}");
+        }
+        for text in ["", "9090", "localhost", "ftp://x:1", "http://:80", "x:port"] {
+            assert!(endpoint(text).is_err(), "{text}");
+            assert!(listen_address(text).is_err(), "{text}");
         }
     }
 

@@ -1,0 +1,92 @@
+//! Multi-head attention that never holds the scores of a whole large picture at once.
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::cpu::{self, FusedAttention};
+use super::layers::Linear;
+use crate::checkpoint::Weights;
+use crate::error::Result;
+
+/// Scores held at a time per batch entry; a block of queries is cut so that its scores stay below this.
+const MAX_SCORES: usize = 1 << 24;
+
+/// Which keys a query may look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mask {
+    None,
+    /// Only keys at the same or an earlier position.
+    Causal,
+}
+
+/// Computes `softmax(q k^T / sqrt(d)) v` for each head.
+///
+/// # Shapes
+/// `q` is `[B, Tq, H d]`, `k` and `v` are `[B, Tk, H d]`; the result is `[B, Tq, H d]`.
+pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
+    if cpu::takes(q) {
+        return Ok(q.apply_op3_no_bwd(k, v, &FusedAttention { heads, causal: mask == Mask::Causal })?);
+    }
+    let (batch, queries, width) = q.dims3()?;
+    let keys = k.dim(1)?;
+    let scale = 1.0 / ((width / heads) as f64).sqrt();
+    let split = |x: &Tensor, rows| x.reshape((batch, rows, heads, width / heads))?.transpose(1, 2)?.contiguous();
+    let q = (split(q, queries)? * scale)?;
+    let k = split(k, keys)?.transpose(2, 3)?;
+    let v = split(v, keys)?;
+    let block = (MAX_SCORES / (heads * keys)).clamp(1, queries);
+    let mut parts = Vec::with_capacity(queries.div_ceil(block));
+    for start in (0..queries).step_by(block) {
+        let rows = block.min(queries - start);
+        let mut scores = q.narrow(2, start, rows)?.contiguous()?.matmul(&k)?;
+        if mask == Mask::Causal {
+            scores = scores.broadcast_add(&causal_mask(start, rows, keys, scores.dtype(), scores.device())?)?;
+        }
+        parts.push(softmax(&scores)?.matmul(&v)?);
+    }
+    let joined = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(&parts, 2)? };
+    Ok(joined.transpose(1, 2)?.reshape((batch, queries, width))?)
+}
+
+fn softmax(scores: &Tensor) -> Result<Tensor> {
+    match scores.dtype() {
+        DType::F16 | DType::BF16 => {
+            let weights = candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?;
+            Ok(weights.to_dtype(scores.dtype())?)
+        }
+        _ => Ok(candle_nn::ops::softmax_last_dim(scores)?),
+    }
+}
+
+fn causal_mask(start: usize, rows: usize, keys: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    let row = |i: usize| (0..keys).map(move |j| if j > start + i { f32::NEG_INFINITY } else { 0.0 });
+    let values: Vec<f32> = (0..rows).flat_map(row).collect();
+    Ok(Tensor::from_vec(values, (rows, keys), device)?.to_dtype(dtype)?)
+}
+
+/// An attention layer with its projections, as the UNet's transformer blocks have it.
+#[derive(Debug)]
+pub(crate) struct Attention {
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    pub(crate) fn load(weights: &Weights<'_>, width: usize, source: usize, heads: usize) -> Result<Self> {
+        Ok(Self {
+            to_q: Linear::load_without_bias(&weights.part("to_q"), width, width)?,
+            to_k: Linear::load_without_bias(&weights.part("to_k"), source, width)?,
+            to_v: Linear::load_without_bias(&weights.part("to_v"), source, width)?,
+            to_out: Linear::load(&weights.part("to_out.0"), width, width)?,
+            heads,
+        })
+    }
+
+    /// Attends from `x` to `source`: itself, or the text conditioning.
+    pub(crate) fn forward(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
+        let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(source)?, self.to_v.forward(source)?);
+        self.to_out.forward(&attention(&q, &k, &v, self.heads, Mask::None)?)
+    }
+}

@@ -1,0 +1,16 @@
+//! Network parts, written once and configured by data: shapes come from the file, names from its key layout.
+
+mod attention;
+mod cpu;
+mod layers;
+mod residual;
+mod timestep;
+mod transformer;
+mod unet;
+
+pub(crate) use attention::{Mask, attention};
+pub(crate) use layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
+pub(crate) use residual::{Residual, ResidualNames};
+pub(crate) use timestep::timestep_embedding;
+pub(crate) use transformer::{SpatialTransformer, TransformerShape};
+pub use unet::Unet;

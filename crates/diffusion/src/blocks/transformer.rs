@@ -1,0 +1,123 @@
+//! The transformer that looks at a feature map as a sequence of pixels and at the text.
+
+use candle_core::{D, Tensor};
+
+use super::attention::Attention;
+use super::cpu::{self, Geglu};
+use super::layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
+use crate::checkpoint::Weights;
+use crate::error::Result;
+
+/// Normalises a feature map, runs transformer blocks over its pixels and adds the result to the map.
+#[derive(Debug)]
+pub(crate) struct SpatialTransformer {
+    norm: GroupNorm,
+    projections: Projections,
+    blocks: Vec<Block>,
+}
+
+/// Both kinds do the same arithmetic; files store them with different shapes.
+#[derive(Debug)]
+enum Projections {
+    Convolution { input: Conv2d, output: Conv2d },
+    Linear { input: Linear, output: Linear },
+}
+
+/// The sizes of a [`SpatialTransformer`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TransformerShape {
+    pub channels: usize,
+    pub context: usize,
+    pub heads: usize,
+    pub depth: usize,
+    pub linear: bool,
+}
+
+impl SpatialTransformer {
+    pub(crate) fn load(weights: &Weights<'_>, shape: TransformerShape) -> Result<Self> {
+        let channels = shape.channels;
+        let (input, output) = (weights.part("proj_in"), weights.part("proj_out"));
+        let projections = if shape.linear {
+            Projections::Linear {
+                input: Linear::load(&input, channels, channels)?,
+                output: Linear::load(&output, channels, channels)?,
+            }
+        } else {
+            Projections::Convolution {
+                input: Conv2d::load(&input, ConvShape::point(channels, channels))?,
+                output: Conv2d::load(&output, ConvShape::point(channels, channels))?,
+            }
+        };
+        let block = |i| Block::load(&weights.part(format_args!("transformer_blocks.{i}")), shape);
+        Ok(Self {
+            norm: GroupNorm::load(&weights.part("norm"), channels, 1e-6)?,
+            projections,
+            blocks: (0..shape.depth).map(block).collect::<Result<_>>()?,
+        })
+    }
+
+    /// # Shapes
+    /// `x` is `[B, C, H, W]`, `context` is `[B, T, D]`; the result is shaped as `x`.
+    pub(crate) fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let to_tokens = |x: &Tensor| x.flatten_from(2)?.transpose(1, 2);
+        let to_map = |x: &Tensor| x.transpose(1, 2)?.reshape((batch, channels, height, width));
+        let normed = self.norm.forward(x)?;
+        let mut tokens = match &self.projections {
+            Projections::Convolution { input, .. } => to_tokens(&input.forward(&normed)?)?.contiguous()?,
+            Projections::Linear { input, .. } => input.forward(&to_tokens(&normed)?)?,
+        };
+        for block in &self.blocks {
+            tokens = block.forward(&tokens, context)?;
+        }
+        let map = match &self.projections {
+            Projections::Convolution { output, .. } => output.forward(&to_map(&tokens)?)?,
+            Projections::Linear { output, .. } => to_map(&output.forward(&tokens)?)?,
+        };
+        Ok((map + x)?)
+    }
+}
+
+/// Self-attention, attention to the text, and a gated feed-forward layer.
+#[derive(Debug)]
+struct Block {
+    norm1: LayerNorm,
+    attn1: Attention,
+    norm2: LayerNorm,
+    attn2: Attention,
+    norm3: LayerNorm,
+    gate: Linear,
+    output: Linear,
+}
+
+impl Block {
+    fn load(weights: &Weights<'_>, shape: TransformerShape) -> Result<Self> {
+        let TransformerShape { channels, context, heads, .. } = shape;
+        Ok(Self {
+            norm1: LayerNorm::load(&weights.part("norm1"), channels)?,
+            attn1: Attention::load(&weights.part("attn1"), channels, channels, heads)?,
+            norm2: LayerNorm::load(&weights.part("norm2"), channels)?,
+            attn2: Attention::load(&weights.part("attn2"), channels, context, heads)?,
+            norm3: LayerNorm::load(&weights.part("norm3"), channels)?,
+            gate: Linear::load(&weights.part("ff.net.0.proj"), channels, 8 * channels)?,
+            output: Linear::load(&weights.part("ff.net.2"), 4 * channels, channels)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+        let normed = self.norm1.forward(x)?;
+        let x = (self.attn1.forward(&normed, &normed)? + x)?;
+        let x = (self.attn2.forward(&self.norm2.forward(&x)?, context)? + x)?;
+        let gated = geglu(&self.gate.forward(&self.norm3.forward(&x)?)?)?;
+        Ok((self.output.forward(&gated)? + x)?)
+    }
+}
+
+/// Multiplies the first half of the last dimension by the exact (erf) GELU of the second half.
+fn geglu(x: &Tensor) -> Result<Tensor> {
+    if cpu::takes(x) {
+        return Ok(x.contiguous()?.apply_op1_no_bwd(&Geglu)?);
+    }
+    let halves = x.chunk(2, D::Minus1)?;
+    Ok((&halves[0] * halves[1].contiguous()?.gelu_erf()?)?)
+}

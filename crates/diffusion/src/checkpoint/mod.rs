@@ -1,0 +1,12 @@
+//! Weight files: reading them safely, telling what is in them, loading tensors from them.
+
+mod config;
+mod detect;
+mod header;
+mod weights;
+
+pub(crate) use config::NORM_GROUPS;
+pub use config::{ClipConfig, Heads, InputBlock, OutputBlock, ResidualBlock, UnetConfig, VaeConfig};
+pub use detect::{Detection, detect};
+pub use header::{CheckpointHeader, HeaderProblem, TensorInfo};
+pub use weights::{LoadCounter, Target, WeightFile, Weights};

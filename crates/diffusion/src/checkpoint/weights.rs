@@ -1,0 +1,184 @@
+//! Loads tensors out of a checked weight file, converting them to the compute type on the way.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::{DType, Device, Shape, Tensor};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+use super::header::{CheckpointHeader, TensorInfo};
+use crate::error::{Error, Result};
+
+/// Elements converted at a time by one thread: small enough to stay in cache, large enough for the disk.
+const CHUNK: usize = 1 << 18;
+
+/// An open weight file whose header has been checked.
+///
+/// Data is read at explicit positions instead of through a memory map: a file that shrinks while it is being
+/// loaded then gives an error instead of killing the process, and no unsafe code is needed.
+#[derive(Debug)]
+pub struct WeightFile {
+    path: PathBuf,
+    file: File,
+    header: CheckpointHeader,
+}
+
+impl WeightFile {
+    /// Opens `path` and checks its header.
+    ///
+    /// # Errors
+    /// As [`CheckpointHeader::read`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
+        let header = CheckpointHeader::read_from(&file, path)?;
+        Ok(Self { path: path.into(), file, header })
+    }
+
+    pub fn header(&self) -> &CheckpointHeader {
+        &self.header
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        read_exact_at(&self.file, buffer, offset)
+            .map_err(|source| Error::Io { path: self.path.clone(), source })
+    }
+
+    /// Reads one tensor as f32 values.
+    fn read_f32(&self, key: &str, info: &TensorInfo) -> Result<Vec<f32>> {
+        let count = info.shape.iter().product::<usize>();
+        let mut values = vec![0f32; count];
+        let width = info.dtype.bitsize() as u64 / 8;
+        let convert = |(index, out): (usize, &mut [f32])| {
+            let offset = info.offset + (index * CHUNK) as u64 * width;
+            match info.dtype {
+                Dtype::F32 => {
+                    self.read_at(bytemuck::cast_slice_mut(out), offset)?;
+                    if cfg!(target_endian = "big") {
+                        out.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits().swap_bytes()));
+                    }
+                }
+                Dtype::F16 => {
+                    let mut stored = vec![f16::ZERO; out.len()];
+                    self.read_at(bytemuck::cast_slice_mut(&mut stored), offset)?;
+                    stored.iter_mut().for_each(|value| *value = f16::from_bits(u16::from_le(value.to_bits())));
+                    stored.convert_to_f32_slice(out);
+                }
+                Dtype::BF16 => {
+                    let mut stored = vec![bf16::ZERO; out.len()];
+                    self.read_at(bytemuck::cast_slice_mut(&mut stored), offset)?;
+                    stored.iter_mut().for_each(|value| *value = bf16::from_bits(u16::from_le(value.to_bits())));
+                    stored.convert_to_f32_slice(out);
+                }
+                Dtype::F64 => {
+                    let mut stored = vec![0u64; out.len()];
+                    self.read_at(bytemuck::cast_slice_mut(&mut stored), offset)?;
+                    for (value, bits) in out.iter_mut().zip(stored) {
+                        *value = f64::from_bits(u64::from_le(bits)) as f32;
+                    }
+                }
+                other => {
+                    return Err(Error::TensorType { key: key.into(), found: other.to_string() });
+                }
+            }
+            Ok(())
+        };
+        values.par_chunks_mut(CHUNK).enumerate().try_for_each(convert)?;
+        Ok(values)
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, buffer, offset)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = &mut buffer[read..];
+        offset += read as u64;
+    }
+    Ok(())
+}
+
+/// Where loaded weights go: the type to compute in and the device to compute on.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub device: Device,
+    pub dtype: DType,
+}
+
+/// Counts what a loader has put into memory.
+#[derive(Debug, Default)]
+pub struct LoadCounter(AtomicU64);
+
+impl LoadCounter {
+    /// Bytes of all tensors loaded so far, in the compute type.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A view of a weight file below one key prefix.
+#[derive(Clone)]
+pub struct Weights<'a> {
+    file: &'a WeightFile,
+    target: &'a Target,
+    counter: &'a LoadCounter,
+    prefix: String,
+}
+
+impl<'a> Weights<'a> {
+    /// Starts at `prefix`, which is either empty or ends in a dot.
+    pub fn new(file: &'a WeightFile, target: &'a Target, counter: &'a LoadCounter, prefix: &str) -> Self {
+        Self { file, target, counter, prefix: prefix.into() }
+    }
+
+    /// Bytes loaded so far through this view and the others of the same loader.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.counter.bytes()
+    }
+
+    /// Steps into a named part.
+    pub fn part(&self, name: impl std::fmt::Display) -> Self {
+        Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
+    }
+
+    /// True if the file has `name` below this prefix.
+    pub fn has(&self, name: &str) -> bool {
+        self.file.header.contains(&format!("{}{name}", self.prefix))
+    }
+
+    /// Loads a tensor whose shape is known.
+    ///
+    /// # Errors
+    /// If it is missing, of another shape, of a type that holds no weights, or cannot be read.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let key = format!("{}{name}", self.prefix);
+        let Some(info) = self.file.header.get(&key) else {
+            return Err(Error::MissingTensor { key });
+        };
+        if info.shape != shape {
+            return Err(Error::TensorShape { key, expected: shape.into(), found: info.shape.clone() });
+        }
+        let values = self.file.read_f32(&key, info)?;
+        let tensor = Tensor::from_vec(values, Shape::from(shape), &Device::Cpu)?
+            .to_dtype(self.target.dtype)?
+            .to_device(&self.target.device)?;
+        let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
+        self.counter.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(tensor)
+    }
+}

@@ -1,0 +1,15 @@
+//! Diffusion models on candle: weight files, text encoding, the networks, and sampling.
+//!
+//! Nothing here is asynchronous and nothing knows about services; calls block until the numbers are there.
+
+mod blocks;
+pub mod checkpoint;
+mod error;
+pub mod families;
+mod model;
+pub mod text;
+pub mod vae;
+
+pub use blocks::Unet;
+pub use error::{Error, Result};
+pub use model::{DiffusionModel, load_clip, load_model, load_vae};

@@ -1,0 +1,373 @@
+//! One sampler node's work: from a latent on a link to the sampled latent.
+
+use candle_core::{DType, Tensor};
+
+use super::denoiser::{Denoiser, Guided, SampleCtx, StepInfo};
+use super::error::{Result, SamplingError};
+use super::guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
+use super::latent::{ResizeMethod, resize_planes};
+use super::noise::{TorchGenerator, prepare_noise};
+use super::samplers::{InpaintNoise, Levels, Sampler, find_sampler};
+use super::schedule::NoiseSchedule;
+use super::schedulers::{Scheduler, find_scheduler};
+
+/// Most steps a run may be planned with, before a partial denoise takes its share of them.
+const MAX_STEPS: usize = 1_000_000;
+
+/// The model part of a checkpoint, as far as sampling needs it.
+pub struct SamplingModel<'a> {
+    pub predictor: &'a dyn NoisePredictor,
+    pub schedule: &'a NoiseSchedule,
+    /// Factor between the latent on a link and the one the network works on.
+    pub latent_scale: f64,
+}
+
+/// Everything a sampler node is given.
+#[derive(Debug, Clone)]
+pub struct SampleRequest<'a> {
+    /// The latent on the link, `[B,C,h,w]`: not yet in the network's scale.
+    pub latent: &'a Tensor,
+    /// Where to sample (1) and where to keep the latent (0): `[h,w]`, `[B,h,w]` or `[B,1,h,w]` of any size.
+    pub noise_mask: Option<&'a Tensor>,
+    /// The place each sample had in its original batch, which decides its noise.
+    pub batch_index: Option<&'a [usize]>,
+    pub positive: &'a [ConditioningEntry],
+    pub negative: &'a [ConditioningEntry],
+    pub seed: u64,
+    pub steps: usize,
+    pub cfg: f64,
+    pub sampler: &'a str,
+    pub scheduler: &'a str,
+    /// Share of the noise to add and remove, 0..=1.
+    pub denoise: f64,
+    /// First step to run; all before it count as done.
+    pub start_step: Option<usize>,
+    /// Step to stop before, leaving noise in the latent unless `force_full_denoise` is set.
+    pub end_step: Option<usize>,
+    pub add_noise: bool,
+    /// Removes all noise in the last step run.
+    pub force_full_denoise: bool,
+}
+
+impl<'a> SampleRequest<'a> {
+    /// Builds a request for a whole run with fresh noise.
+    pub fn new(
+        latent: &'a Tensor,
+        positive: &'a [ConditioningEntry],
+        negative: &'a [ConditioningEntry],
+    ) -> Self {
+        Self {
+            latent,
+            noise_mask: None,
+            batch_index: None,
+            positive,
+            negative,
+            seed: 0,
+            steps: 20,
+            cfg: 8.0,
+            sampler: "euler",
+            scheduler: "normal",
+            denoise: 1.0,
+            start_step: None,
+            end_step: None,
+            add_noise: true,
+            force_full_denoise: false,
+        }
+    }
+}
+
+/// Who hears of a run's progress and who may stop it.
+#[derive(Default)]
+pub struct Hooks<'a> {
+    pub on_step: Option<&'a mut dyn FnMut(&StepInfo<'_>)>,
+    pub cancelled: Option<&'a dyn Fn() -> bool>,
+}
+
+/// Returns the noise levels of a run.
+///
+/// With `denoise` below 1 a longer schedule is made and only its last `steps` steps are kept.
+///
+/// # Errors
+/// Fails on a number of steps or a `denoise` that gives no schedule.
+pub fn run_sigmas(
+    schedule: &NoiseSchedule,
+    scheduler: &Scheduler,
+    sampler: &Sampler,
+    steps: usize,
+    denoise: f64,
+) -> Result<Vec<f64>> {
+    if steps == 0 {
+        return Err(SamplingError::invalid("steps", "at least one step is needed"));
+    }
+    if denoise.is_nan() {
+        return Err(SamplingError::invalid("denoise", "not a number"));
+    }
+    if denoise <= 0.0 {
+        return Ok(Vec::new());
+    }
+    let planned = if denoise > 0.9999 { steps } else { (steps as f64 / denoise) as usize };
+    if planned > MAX_STEPS {
+        let reason = format!("{planned} planned steps are more than {MAX_STEPS}");
+        return Err(SamplingError::invalid("steps", reason));
+    }
+    let extra = usize::from(sampler.levels == Levels::WithoutPenultimate);
+    let mut sigmas = (scheduler.sigmas)(schedule, planned + extra);
+    if !sigmas.iter().all(|s| s.is_finite()) {
+        let reason = format!("`{}` has no noise levels for {planned} steps", scheduler.name);
+        return Err(SamplingError::invalid("scheduler", reason));
+    }
+    if extra == 1 && sigmas.len() > 1 {
+        sigmas.remove(sigmas.len() - 2);
+    }
+    if planned != steps || denoise <= 0.9999 {
+        sigmas.drain(..sigmas.len().saturating_sub(steps + 1));
+    }
+    Ok(sigmas)
+}
+
+/// Cuts a run's levels to the part between two steps; empty if nothing is left to do.
+fn cut(mut sigmas: Vec<f64>, request: &SampleRequest<'_>) -> Vec<f64> {
+    if let Some(end) = request.end_step.filter(|end| end + 1 < sigmas.len()) {
+        sigmas.truncate(end + 1);
+        if let Some(last) = sigmas.last_mut().filter(|_| request.force_full_denoise) {
+            *last = 0.0;
+        }
+    }
+    if let Some(start) = request.start_step {
+        if start + 1 >= sigmas.len() {
+            return Vec::new();
+        }
+        sigmas.drain(..start);
+    }
+    sigmas
+}
+
+/// Puts the latent at the first noise level of a run.
+///
+/// At the model's highest level the noise is scaled so that the sum has the variance the model was trained on, which
+/// counts the latent's own variance as 1.
+pub(super) fn scale_noise(
+    schedule: &NoiseSchedule,
+    noise: &Tensor,
+    latent: &Tensor,
+    sigma: f64,
+) -> Result<Tensor> {
+    let highest = f64::from(schedule.sigma_max());
+    let at_highest = sigma > highest || (sigma - highest).abs() <= 1e-5 * sigma.max(highest);
+    let level = if at_highest { (1.0 + sigma * sigma).sqrt() } else { sigma };
+    Ok((noise.affine(level, 0.0)? + latent)?)
+}
+
+/// Runs a sampler node.
+///
+/// # Shapes
+/// Returns a latent of the request's shape, on the link's scale and in f32.
+///
+/// # Errors
+/// Fails on names and figures that cannot be used, if the network fails, or if the run was cancelled.
+pub fn sample(model: &SamplingModel<'_>, request: &SampleRequest<'_>, hooks: Hooks<'_>) -> Result<Tensor> {
+    let sampler = find_sampler(request.sampler)?;
+    let scheduler = find_scheduler(request.scheduler)?;
+    if request.latent.rank() != 4 || request.latent.elem_count() == 0 {
+        let reason = format!("expected `[batch, channels, height, width]`, got {:?}", request.latent.dims());
+        return Err(SamplingError::invalid("latent", reason));
+    }
+    let link = request.latent.to_dtype(DType::F32)?;
+    let sigmas = run_sigmas(model.schedule, scheduler, sampler, request.steps, request.denoise)?;
+    let sigmas = cut(sigmas, request);
+    if sigmas.len() < 2 {
+        return Ok(link);
+    }
+    let guide =
+        CfgDenoiser::new(model.predictor, model.schedule, request.positive, request.negative, request.cfg)?;
+    let latent = link.affine(model.latent_scale, 0.0)?;
+    let noise = match request.add_noise {
+        true => prepare_noise(&latent, request.seed, request.batch_index)?,
+        false => latent.zeros_like()?,
+    };
+    let mut ctx = SampleCtx::new(request.seed, model.schedule);
+    if let Some(on_step) = hooks.on_step {
+        ctx = ctx.on_step(on_step);
+    }
+    if let Some(cancelled) = hooks.cancelled {
+        ctx = ctx.cancelled(cancelled);
+    }
+    ctx.check()?;
+    let x = scale_noise(model.schedule, &noise, &latent, sigmas[0])?;
+    let sampled = match request.noise_mask {
+        None => (sampler.run)(&guide, x, &sigmas, &mut ctx)?,
+        Some(mask) => {
+            let noise = match sampler.inpaint_noise {
+                InpaintNoise::Initial => noise,
+                InpaintNoise::NextSeed => TorchGenerator::new(request.seed.wrapping_add(1))
+                    .randn_tensor(latent.dims(), latent.device())?,
+            };
+            let mask = fit_mask(mask, latent.dims())?;
+            let inpaint = InpaintDenoiser { inner: &guide, mask, noise, latent };
+            (sampler.run)(&inpaint, x, &sigmas, &mut ctx)?
+        }
+    };
+    Ok(sampled.affine(1.0 / model.latent_scale, 0.0)?)
+}
+
+/// Brings a mask to the size, channels and batch of a latent; values between 0 and 1 stay what they are.
+fn fit_mask(mask: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    let (batch, height, width) = match *mask.dims() {
+        [height, width] => (1, height, width),
+        [batch, height, width] | [batch, 1, height, width] => (batch, height, width),
+        ref other => {
+            let reason = format!("expected `[batch, height, width]`, got {other:?}");
+            return Err(SamplingError::invalid("noise_mask", reason));
+        }
+    };
+    let mask = mask.to_dtype(DType::F32)?.reshape((batch, 1, height, width))?;
+    let mask = resize_planes(&mask, ResizeMethod::Bilinear, shape[2], shape[3])?;
+    let repeats = shape[0].div_ceil(batch);
+    let mask = mask.repeat((repeats, shape[1], 1, 1))?;
+    Ok(mask.narrow(0, 0, shape[0])?)
+}
+
+/// Keeps the unmasked part of a latent while the rest is sampled.
+///
+/// Before every call the kept part is put at the call's noise level; after it, it is put back clean.
+struct InpaintDenoiser<'a> {
+    inner: &'a dyn Denoiser,
+    /// 1 where the latent is sampled.
+    mask: Tensor,
+    noise: Tensor,
+    latent: Tensor,
+}
+
+impl InpaintDenoiser<'_> {
+    fn blend(&self, sampled: &Tensor, kept: &Tensor) -> Result<Tensor> {
+        let inverse = self.mask.affine(-1.0, 1.0)?;
+        Ok(((sampled * &self.mask)? + (kept * inverse)?)?)
+    }
+
+    fn at_level(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
+        self.blend(x, &(self.noise.affine(sigma, 0.0)? + &self.latent)?)
+    }
+}
+
+impl Denoiser for InpaintDenoiser<'_> {
+    fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
+        let denoised = self.inner.denoise(&self.at_level(x, sigma)?, sigma)?;
+        self.blend(&denoised, &self.latent)
+    }
+
+    fn denoise_both(&self, x: &Tensor, sigma: f64) -> Result<Guided> {
+        let guided = self.inner.denoise_both(&self.at_level(x, sigma)?, sigma)?;
+        // The unconditional estimate stays whole: it only gives a direction.
+        Ok(Guided { denoised: self.blend(&guided.denoised, &self.latent)?, uncond: guided.uncond })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Predicts a share of what it sees, more where the context is larger.
+    struct Shrink;
+
+    impl NoisePredictor for Shrink {
+        fn predict(&self, x: &Tensor, _: &Tensor, context: &Tensor) -> Result<Tensor> {
+            Ok(x.broadcast_mul(&context.mean((1, 2))?.reshape(((), 1, 1, 1))?)?)
+        }
+    }
+
+    fn ones() -> Tensor {
+        Tensor::ones((1, 4, 4, 4), DType::F32, &Device::Cpu).unwrap()
+    }
+
+    fn run(edit: impl FnOnce(&mut SampleRequest<'_>)) -> Result<Tensor> {
+        run_on(&ones(), None, edit)
+    }
+
+    fn run_on(
+        latent: &Tensor,
+        noise_mask: Option<&Tensor>,
+        edit: impl FnOnce(&mut SampleRequest<'_>),
+    ) -> Result<Tensor> {
+        let entry = |v: f32| -> Result<ConditioningEntry> {
+            Ok(ConditioningEntry::new(Tensor::full(v, (1, 77, 8), &Device::Cpu)?))
+        };
+        let (positive, negative) = ([entry(0.9)?], [entry(0.8)?]);
+        let mut request = SampleRequest::new(latent, &positive, &negative);
+        request.steps = 4;
+        request.noise_mask = noise_mask;
+        edit(&mut request);
+        let schedule = NoiseSchedule::sd15();
+        let model = SamplingModel { predictor: &Shrink, schedule: &schedule, latent_scale: 0.18215 };
+        sample(&model, &request, Hooks::default())
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn nothing_to_do_returns_the_latent() {
+        let edits: [fn(&mut SampleRequest<'_>); 3] =
+            [|r| r.denoise = 0.0, |r| r.start_step = Some(4), |r| r.end_step = Some(0)];
+        for edit in edits {
+            assert_eq!(values(&run(edit).unwrap()), vec![1.0; 64]);
+        }
+    }
+
+    #[test]
+    fn bad_requests_are_named() {
+        let check = |edit: fn(&mut SampleRequest<'_>), expected: &str| {
+            let error = run(edit).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(|r| r.steps = 0, "steps");
+        check(|r| r.sampler = "nope", "`euler`");
+        check(|r| r.scheduler = "nope", "`karras`");
+        check(|r| r.denoise = f64::NAN, "denoise");
+        check(|r| r.cfg = f64::INFINITY, "cfg");
+        check(|r| r.denoise = 1e-9, "steps");
+        check(|r| (r.steps, r.scheduler) = (1, "kl_optimal"), "kl_optimal");
+    }
+
+    #[test]
+    fn two_halves_make_a_whole() {
+        let whole = values(&run(|_| ()).unwrap());
+        let first = run(|r| r.end_step = Some(2)).unwrap();
+        let second = run_on(&first, None, |r| {
+            r.start_step = Some(2);
+            r.add_noise = false;
+        });
+        for (a, b) in values(&second.unwrap()).iter().zip(&whole) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+        let forced = run(|r| (r.end_step, r.force_full_denoise) = (Some(2), true)).unwrap();
+        assert!(values(&forced).iter().zip(&values(&first)).any(|(a, b)| (a - b).abs() > 1e-3));
+    }
+
+    #[test]
+    fn a_mask_keeps_the_rest_of_the_latent() {
+        let mask = Tensor::from_vec(vec![0f32, 1.0], (1, 2), &Device::Cpu).unwrap();
+        let mask = mask.repeat((2, 1)).unwrap().repeat((4, 4)).unwrap();
+        for name in ["euler", "ddim", "dpmpp_2m_sde", "euler_ancestral", "euler_cfg_pp"] {
+            let out = values(&run_on(&ones(), Some(&mask), |r| r.sampler = name).unwrap());
+            let zero = Tensor::zeros((1, 2, 2), DType::F32, &Device::Cpu).unwrap();
+            let kept = values(&run_on(&ones(), Some(&zero), |r| r.sampler = name).unwrap());
+            assert!(kept.iter().all(|v| (v - 1.0).abs() < 1e-5), "{name}: {kept:?}");
+            assert!(out.iter().any(|v| (v - 1.0).abs() > 1e-3), "{name}");
+        }
+        let flat = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
+        assert!(run_on(&ones(), Some(&flat), |_| ()).is_err());
+    }
+
+    #[test]
+    fn a_cancelled_run_does_not_start() {
+        let latent = ones();
+        let schedule = NoiseSchedule::sd15();
+        let model = SamplingModel { predictor: &Shrink, schedule: &schedule, latent_scale: 0.18215 };
+        let hooks = Hooks { on_step: None, cancelled: Some(&|| true) };
+        let result = sample(&model, &SampleRequest::new(&latent, &[], &[]), hooks);
+        assert!(matches!(result, Err(SamplingError::Cancelled)));
+    }
+}

@@ -1,0 +1,60 @@
+//! The generated checkpoints, made once per test process.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use candle_core::{DType, Device, Tensor};
+use comfy_diffusion::text::ClipTextEncoder;
+use comfy_diffusion::vae::Vae;
+use comfy_diffusion::{DiffusionModel, load_clip, load_model, load_vae};
+use sha2::{Digest, Sha256};
+
+use crate::random_checkpoint::{TINY_SHA256, write_tiny};
+
+/// The tiny checkpoint's file; the folder is removed when the value is dropped.
+pub struct Tiny {
+    _folder: tempfile::TempDir,
+    pub path: PathBuf,
+}
+
+impl Tiny {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.safetensors");
+        write_tiny(&path).unwrap();
+        assert_eq!(sha256(&path), TINY_SHA256);
+        Self { _folder: folder, path }
+    }
+}
+
+pub struct Parts {
+    pub model: DiffusionModel,
+    pub clip: ClipTextEncoder,
+    pub vae: Vae,
+}
+
+impl Parts {
+    pub fn load(path: &Path) -> Self {
+        let device = Device::Cpu;
+        Self {
+            model: load_model(path, &device, DType::F32).unwrap(),
+            clip: load_clip(path, &device, DType::F32).unwrap(),
+            vae: load_vae(path, &device, DType::F32).unwrap(),
+        }
+    }
+}
+
+pub static TINY: LazyLock<Parts> = LazyLock::new(|| Parts::load(&Tiny::new().path));
+
+pub fn sha256(path: &Path) -> String {
+    let mut hash = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(path).unwrap(), &mut hash).unwrap();
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reproducible values of about unit spread, for comparing a model with itself.
+pub fn wave(shape: &[usize], phase: f32) -> Tensor {
+    let count = shape.iter().product::<usize>();
+    let values: Vec<f32> = (0..count).map(|i| ((i as f32) * 0.7 + phase).sin() * 1.4).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}

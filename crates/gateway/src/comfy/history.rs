@@ -1,0 +1,133 @@
+//! `GET` and `POST /history`.
+
+use super::frames::{Frame, JobFrames};
+use crate::app::Shared;
+use crate::error::{ApiError, Body, ComfyError, object_or_empty, read_json};
+use crate::orchestrator_client::Orchestrator;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use comfy_graph::ErrorCode;
+use comfy_proto::orchestrator::{DeleteJobsRequest, Job, JobStatus, ListJobsRequest};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// Jobs asked for at once: graphs and events travel with each.
+const PAGE: u32 = 64;
+
+#[derive(Deserialize)]
+pub struct Params {
+    max_items: Option<String>,
+    offset: Option<String>,
+}
+
+pub async fn get(State(app): State<Shared>, Query(params): Query<Params>) -> Result<Json<Value>, ComfyError> {
+    let max_items = read_number("max_items", params.max_items)?;
+    // -1 stands for "the last ones", as in ComfyUI.
+    let offset = read_number("offset", params.offset)?.unwrap_or(-1);
+    let limit = match max_items {
+        None => usize::MAX,
+        Some(n) => usize::try_from(n).unwrap_or(0),
+    };
+    let jobs = match usize::try_from(offset) {
+        Ok(skip) => collect(&app.orchestrator, false, skip, limit).await?,
+        Err(_) => {
+            let mut jobs = collect(&app.orchestrator, true, 0, limit).await?;
+            jobs.reverse();
+            jobs
+        }
+    };
+    Ok(Json(Value::Object(jobs.iter().map(|job| (job.id.clone(), entry(job))).collect())))
+}
+
+fn read_number(name: &str, text: Option<String>) -> Result<Option<i64>, ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`, not a whole number")))
+}
+
+async fn collect(orchestrator: &Orchestrator, newest_first: bool, skip: usize, limit: usize) -> Result<Vec<Job>, ApiError> {
+    let statuses = [JobStatus::Completed, JobStatus::Failed, JobStatus::Cancelled].map(Into::into).to_vec();
+    let (mut jobs, mut skipped, mut offset) = (Vec::new(), 0, 0);
+    while jobs.len() < limit {
+        let request =
+            ListJobsRequest { statuses: statuses.clone(), limit: PAGE, offset, newest_first, detail: true };
+        let page = orchestrator.jobs(request).await?.jobs;
+        let full = page.len() == PAGE as usize;
+        offset += PAGE;
+        for job in page.into_iter().filter(belongs) {
+            if skipped < skip {
+                skipped += 1;
+            } else if jobs.len() < limit {
+                jobs.push(job);
+            }
+        }
+        if !full {
+            break;
+        }
+    }
+    Ok(jobs)
+}
+
+// What never ran was only ever in the queue.
+fn belongs(job: &Job) -> bool {
+    job.finished_ms != 0 && job.started_ms != 0
+}
+
+pub async fn get_one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ComfyError> {
+    match app.orchestrator.job(&id).await {
+        Ok(job) if belongs(&job) => Ok(Json(json!({id: entry(&job)}))),
+        Ok(_) => Ok(Json(json!({}))),
+        Err(error) if error.code == ErrorCode::NotFound.as_str() => Ok(Json(json!({}))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub async fn post(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
+    let body = read_json(body)?;
+    if body["clear"] == true {
+        app.orchestrator.delete(DeleteJobsRequest { job_ids: Vec::new(), all: true }).await?;
+    }
+    let job_ids = super::read_ids(&body["delete"])?;
+    if !job_ids.is_empty() {
+        super::ignore_missing(app.orchestrator.delete(DeleteJobsRequest { job_ids, all: false }).await)?;
+    }
+    Ok(StatusCode::OK)
+}
+
+/// A job that has ended, as ComfyUI's history shows it.
+fn entry(job: &Job) -> Value {
+    let outputs: Map<String, Value> =
+        job.outputs.iter().map(|output| (output.node_id.clone(), object_or_empty(&output.ui_json))).collect();
+    let meta: Map<String, Value> = job
+        .outputs
+        .iter()
+        .map(|output| {
+            let id = &output.node_id;
+            (id.clone(), json!({"node_id": id, "display_node": id, "parent_node": null, "real_node_id": id}))
+        })
+        .collect();
+    let completed = job.status() == JobStatus::Completed;
+    json!({
+        "prompt": super::queue::item(job),
+        "outputs": outputs,
+        "status": {
+            "status_str": if completed { "success" } else { "error" },
+            "completed": completed,
+            "messages": messages(job),
+        },
+        "meta": meta,
+    })
+}
+
+fn messages(job: &Job) -> Vec<Value> {
+    let Some(first) = job.durable_events.first() else { return Vec::new() };
+    let mut frames = JobFrames::new(first);
+    job.durable_events
+        .iter()
+        .flat_map(|event| frames.on(event))
+        .filter_map(|frame| match frame {
+            Frame::Message { kind, data } if kind.starts_with("execution_") => Some(json!([kind, data])),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,134 @@
+//! `GET` and `POST /prompt`, `/interrupt`, `/free`.
+
+use crate::app::Shared;
+use crate::error::{ApiError, Body, ComfyError, object_or_empty, read_json, read_optional_json};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use comfy_proto::orchestrator::{JobStatus, ListJobsRequest, SubmitWorkflowRequest};
+use serde_json::{Value, json};
+
+pub async fn get(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
+    let system = app.orchestrator.system().await?;
+    Ok(Json(json!({"exec_info": {"queue_remaining": system.running + system.pending}})))
+}
+
+pub async fn post(State(app): State<Shared>, body: Body) -> Result<Json<Value>, ComfyError> {
+    let accepted = app.orchestrator.submit(read_request(&read_json(body)?)?).await?;
+    Ok(Json(json!({
+        "prompt_id": accepted.job_id,
+        "number": super::number(accepted.number),
+        "node_errors": object_or_empty(&accepted.node_errors_json),
+    })))
+}
+
+fn read_request(body: &Value) -> Result<SubmitWorkflowRequest, ApiError> {
+    let prompt = match &body["prompt"] {
+        Value::Null => {
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_prompt", "no prompt was given"));
+        }
+        prompt @ Value::Object(_) => prompt.to_string(),
+        _ => return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_prompt", "`prompt` is not an object")),
+    };
+    let extra_data = match &body["extra_data"] {
+        Value::Null => String::new(),
+        Value::Object(extra) => {
+            let mut extra = extra.clone();
+            // Credentials for services that this stack does not call have no place in a stored job.
+            extra.remove("auth_token_comfy_org");
+            extra.remove("api_key_comfy_org");
+            Value::Object(extra).to_string()
+        }
+        _ => return Err(ApiError::bad_request("`extra_data` is not an object")),
+    };
+    Ok(SubmitWorkflowRequest {
+        workflow_json: prompt,
+        job_id: read_id(body, "prompt_id")?,
+        client_id: read_id(body, "client_id")?,
+        extra_data_json: extra_data,
+        number: read_number(&body["number"])?,
+        front: body["front"] == true,
+        targets: read_targets(&body["partial_execution_targets"])?,
+    })
+}
+
+fn read_id(body: &Value, key: &str) -> Result<String, ApiError> {
+    match &body[key] {
+        Value::Null => Ok(String::new()),
+        Value::String(id) => Ok(id.clone()),
+        Value::Number(id) => Ok(id.to_string()),
+        _ => Err(ApiError::bad_request(format!("`{key}` is not a string"))),
+    }
+}
+
+fn read_number(value: &Value) -> Result<Option<f64>, ApiError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Some(number)),
+            _ => Err(ApiError::bad_request("`number` is not a finite number")),
+        },
+        value => value.as_f64().map(Some).ok_or_else(|| ApiError::bad_request("`number` is not a number")),
+    }
+}
+
+fn read_targets(value: &Value) -> Result<Vec<String>, ApiError> {
+    let bad = || ApiError::bad_request("`partial_execution_targets` is not a list of node ids");
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(ids) => ids.iter().map(|id| id.as_str().map(str::to_owned).ok_or_else(bad)).collect(),
+        _ => Err(bad()),
+    }
+}
+
+/// Cancels the running job, or the named one if it runs.
+pub async fn interrupt(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
+    let wanted = read_id(&read_optional_json(body)?, "prompt_id")?;
+    let request = ListJobsRequest { statuses: vec![JobStatus::Running.into()], ..Default::default() };
+    for job in app.orchestrator.jobs(request).await?.jobs {
+        if wanted.is_empty() || wanted == job.id {
+            super::ignore_missing(app.orchestrator.cancel(&job.id).await)?;
+        }
+    }
+    Ok(StatusCode::OK)
+}
+
+/// Takes the page's wish to free memory. Stages bound their own memory and unload what they do not use, so a
+/// well-formed wish is acknowledged and changes nothing.
+pub async fn free(body: Body) -> Result<StatusCode, ComfyError> {
+    read_optional_json(body)?;
+    Ok(StatusCode::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_and_secrets_left_out() {
+        let body = json!({
+            "prompt": {"1": {}}, "prompt_id": 12345, "client_id": "c", "front": true, "number": "2.5",
+            "extra_data": {"api_key_comfy_org": "k", "extra_pnginfo": {}}, "partial_execution_targets": ["9"],
+        });
+        let request = read_request(&body).unwrap();
+        assert_eq!(request.job_id, "12345");
+        assert_eq!(request.extra_data_json, r#"{"extra_pnginfo":{}}"#);
+        assert_eq!((request.number, request.front), (Some(2.5), true));
+        assert_eq!(request.targets, ["9"]);
+    }
+
+    #[test]
+    fn wrong_requests_are_named() {
+        for (body, code) in [
+            (json!({}), "no_prompt"),
+            (json!([]), "no_prompt"),
+            (json!({"prompt": []}), "invalid_prompt"),
+            (json!({"prompt": {}, "number": "nan"}), "invalid_argument"),
+            (json!({"prompt": {}, "client_id": []}), "invalid_argument"),
+            (json!({"prompt": {}, "extra_data": 1}), "invalid_argument"),
+            (json!({"prompt": {}, "partial_execution_targets": [1]}), "invalid_argument"),
+        ] {
+            assert_eq!(read_request(&body).unwrap_err().code, code, "{body}");
+        }
+    }
+}

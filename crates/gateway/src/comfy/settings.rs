@@ -1,0 +1,62 @@
+//! `/settings`: what a person chose in the page, one JSON object in the user folder.
+
+use crate::app::{App, Shared};
+use crate::error::{ApiError, Body, ComfyError, read_json};
+use crate::files;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+
+const FILE: &str = "comfy.settings.json";
+
+pub async fn all(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
+    let path = path(&app);
+    Ok(Json(Value::Object(files::blocking(move || read(&path)).await?)))
+}
+
+pub async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ComfyError> {
+    let path = path(&app);
+    let mut settings = files::blocking(move || read(&path)).await?;
+    Ok(Json(settings.remove(&id).unwrap_or(Value::Null)))
+}
+
+pub async fn merge(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
+    match read_json(body)? {
+        Value::Object(changes) => Ok(change(&app, changes).await?),
+        _ => Err(ApiError::bad_request("settings are a JSON object").into()),
+    }
+}
+
+pub async fn set(State(app): State<Shared>, Path(id): Path<String>, body: Body) -> Result<StatusCode, ComfyError> {
+    Ok(change(&app, Map::from_iter([(id, read_json(body)?)])).await?)
+}
+
+fn path(app: &App) -> PathBuf {
+    app.user_dir().join(FILE)
+}
+
+async fn change(app: &App, changes: Map<String, Value>) -> Result<StatusCode, ApiError> {
+    let path = path(app);
+    // Two changes at once must not lose one of them.
+    let _writing = app.settings_writer.lock().await;
+    files::blocking(move || {
+        let mut settings = read(&path)?;
+        settings.extend(changes);
+        let text = serde_json::to_vec_pretty(&settings).map_err(|error| ApiError::internal(error.to_string()))?;
+        std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        files::write_atomically(&path, &text)?;
+        Ok(StatusCode::OK)
+    })
+    .await
+}
+
+fn read(path: &std::path::Path) -> Result<Map<String, Value>, ApiError> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::internal(format!("`{FILE}` in the user folder is damaged: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+        Err(error) => Err(error.into()),
+    }
+}

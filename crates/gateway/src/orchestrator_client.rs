@@ -1,0 +1,129 @@
+//! Calls to the orchestrator, each with a time limit and errors as [`ApiError`].
+
+use crate::error::ApiError;
+use comfy_graph::ErrorCode;
+use comfy_proto::MAX_MESSAGE_BYTES;
+use comfy_proto::orchestrator as pb;
+use comfy_proto::orchestrator::orchestrator_service_client::OrchestratorServiceClient;
+use comfy_proto::stage::{ListModelsRequest, ModelFile};
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Response, Status, Streaming};
+
+/// Listing nodes may make the orchestrator ask every stage, which is the slowest call.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// A connection to the orchestrator that is made, and made again, when needed. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Orchestrator {
+    client: OrchestratorServiceClient<Channel>,
+    address: String,
+}
+
+impl Orchestrator {
+    /// Prepares a connection; nothing is sent yet.
+    pub fn new(address: Uri) -> Self {
+        // A peer that vanished without closing is noticed within the interval and the time-out.
+        let endpoint = Endpoint::from(address.clone())
+            .connect_timeout(Duration::from_secs(2))
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true);
+        let client = OrchestratorServiceClient::new(endpoint.connect_lazy())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Self { client, address: address.to_string().trim_end_matches('/').to_owned() }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ApiError> {
+        match tokio::time::timeout(CALL_LIMIT, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.explain(status)),
+            Err(_) => Err(ApiError::from_code(
+                ErrorCode::DeadlineExceeded,
+                format!("the orchestrator did not answer within {} s", CALL_LIMIT.as_secs()),
+            )),
+        }
+    }
+
+    // tonic's own text for a refused connection ("transport error") tells a person nothing.
+    fn explain(&self, status: Status) -> ApiError {
+        let error = ApiError::from(status);
+        if error.code == ErrorCode::Unavailable.as_str() {
+            let message = format!("the orchestrator at `{}` cannot be reached", self.address);
+            return ApiError { details: error.message, message, ..ApiError::from_code(ErrorCode::Unavailable, "") };
+        }
+        error
+    }
+
+    pub async fn submit(&self, request: pb::SubmitWorkflowRequest) -> Result<pb::Accepted, ApiError> {
+        use pb::submit_workflow_response::Result as R;
+        match self.call(self.client.clone().submit_workflow(request)).await?.result {
+            Some(R::Accepted(accepted)) => Ok(accepted),
+            Some(R::Rejected(rejected)) => {
+                Err(ApiError::rejected(&rejected.error_json, &rejected.node_errors_json))
+            }
+            None => Err(ApiError::internal("the orchestrator answered a submission with nothing")),
+        }
+    }
+
+    pub async fn job(&self, id: &str) -> Result<pb::Job, ApiError> {
+        let request = pb::GetJobRequest { job_id: id.into() };
+        self.call(self.client.clone().get_job(request)).await?.job.ok_or_else(|| unknown_job(id))
+    }
+
+    pub async fn jobs(&self, request: pb::ListJobsRequest) -> Result<pb::ListJobsResponse, ApiError> {
+        self.call(self.client.clone().list_jobs(request)).await
+    }
+
+    pub async fn cancel(&self, id: &str) -> Result<pb::Job, ApiError> {
+        let request = pb::CancelJobRequest { job_id: id.into() };
+        self.call(self.client.clone().cancel_job(request)).await?.job.ok_or_else(|| unknown_job(id))
+    }
+
+    pub async fn delete(&self, request: pb::DeleteJobsRequest) -> Result<u32, ApiError> {
+        Ok(self.call(self.client.clone().delete_jobs(request)).await?.deleted)
+    }
+
+    /// Starts to watch; the time limit covers the start only.
+    pub async fn watch(
+        &self,
+        request: pb::WatchJobRequest,
+    ) -> Result<Streaming<pb::WatchJobResponse>, ApiError> {
+        self.call(self.client.clone().watch_job(request)).await
+    }
+
+    pub async fn nodes(&self) -> Result<Vec<pb::CatalogNode>, ApiError> {
+        Ok(self.call(self.client.clone().list_nodes(pb::ListNodesRequest {})).await?.nodes)
+    }
+
+    /// Lists the model files of a folder; one that no stage knows is empty.
+    pub async fn models(&self, folder: &str) -> Result<Vec<ModelFile>, ApiError> {
+        let request = ListModelsRequest { folder: folder.into() };
+        match self.call(self.client.clone().list_models(request)).await {
+            Ok(response) => Ok(response.models),
+            Err(error) if error.code == ErrorCode::NotFound.as_str() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn convert(&self, workflow_json: String) -> Result<String, ApiError> {
+        let request = pb::ConvertWorkflowRequest { workflow_json };
+        Ok(self.call(self.client.clone().convert_workflow(request)).await?.graph_json)
+    }
+
+    pub async fn system(&self) -> Result<pb::GetSystemResponse, ApiError> {
+        self.call(self.client.clone().get_system(pb::GetSystemRequest {})).await
+    }
+}
+
+fn unknown_job(id: &str) -> ApiError {
+    ApiError::not_found(format!("no job `{id}`"))
+}

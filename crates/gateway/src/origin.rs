@@ -1,0 +1,79 @@
+//! Refuses requests that another site's page makes with the person's browser.
+//!
+//! A browser says in `Origin` which page a request comes from. A server on the loopback interface is reachable from
+//! every page that a person opens, so there the origin must be the server itself. Requests without `Origin` come
+//! from programs, or are the page's own reads.
+
+use crate::error::ApiError;
+use axum::extract::Request;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
+
+/// The middleware.
+pub async fn check(request: Request, next: Next) -> Response {
+    let host = host(request.headers(), request.uri());
+    let origin = request.headers().get(header::ORIGIN);
+    match origin {
+        Some(origin) if !is_allowed(origin.to_str().unwrap_or_default(), host.as_ref()) => {
+            tracing::warn!(?origin, host = host.map(|h| h.to_string()), "refused a request of another origin");
+            ApiError::new(StatusCode::FORBIDDEN, "forbidden_origin", "the request comes from another origin")
+                .into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+fn host(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
+    match headers.get(header::HOST) {
+        Some(host) => host.to_str().ok()?.parse().ok(),
+        None => uri.authority().cloned(),
+    }
+}
+
+fn is_allowed(origin: &str, host: Option<&Authority>) -> bool {
+    // `null` is what sandboxed frames and local files send: nobody who may be trusted.
+    let Ok(uri) = origin.parse::<Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let Some(host) = host else { return false };
+    if !is_loopback(host.host()) {
+        return true;
+    }
+    let default_port = if scheme == "https" { 443 } else { 80 };
+    authority.host().eq_ignore_ascii_case(host.host())
+        && authority.port_u16().unwrap_or(default_port) == host.port_u16().unwrap_or(default_port)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let plain = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || plain.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_server_itself_is_an_origin_on_loopback() {
+        for (origin, host, allowed) in [
+            ("http://127.0.0.1:8080", "127.0.0.1:8080", true),
+            ("http://localhost:8080", "localhost:8080", true),
+            ("http://LOCALHOST:8080", "localhost:8080", true),
+            ("http://localhost", "localhost:80", true),
+            ("https://localhost", "localhost:443", true),
+            ("http://[::1]:8080", "[::1]:8080", true),
+            ("http://evil.example", "127.0.0.1:8080", false),
+            ("http://localhost:9999", "localhost:8080", false),
+            ("http://localhost:8080", "127.0.0.1:8080", false),
+            ("null", "127.0.0.1:8080", false),
+            ("null", "comfy.example", false),
+            ("", "127.0.0.1:8080", false),
+            ("https://page.example", "comfy.example", true),
+        ] {
+            let host: Authority = host.parse().unwrap();
+            assert_eq!(is_allowed(origin, Some(&host)), allowed, "{origin} -> {host}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The page at `/`: files of the UI folder, and plain words when there are none.
+
+use crate::app::Shared;
+use crate::error::ApiError;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use tower::ServiceExt as _;
+use tower_http::services::ServeDir;
+
+const MISSING_PAGE: &str = "<!doctype html>
+<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Comfy Services</title></head>
+<body><h1>The page is not built</h1>
+<p>The gateway runs, but its UI folder holds no <code>index.html</code>.
+Build the page (<code>npm ci &amp;&amp; npm run build</code> in <code>ui/</code>) or set <code>UI_DIR</code>.</p>
+<p>The APIs work without it: try <a href=\"/v1/system\"><code>/v1/system</code></a>.</p>
+</body></html>
+";
+
+/// Answers whatever no API route does.
+pub async fn serve(State(app): State<Shared>, request: Request) -> Response {
+    let path = request.uri().path();
+    if ["/v1/", "/api/", "/internal/"].iter().any(|prefix| path.starts_with(prefix)) {
+        return ApiError::not_found(format!("no route `{path}`")).into_response();
+    }
+    let is_front = path == "/" || path == "/index.html";
+    let path = path.to_owned();
+    let files = ServeDir::new(&app.config.ui_dir).append_index_html_on_directories(is_front);
+    let mut response = match files.oneshot(request).await {
+        Ok(response) => response.into_response(),
+        Err(never) => match never {},
+    };
+    match response.status() {
+        StatusCode::NOT_FOUND if is_front => {
+            (StatusCode::SERVICE_UNAVAILABLE, Html(MISSING_PAGE)).into_response()
+        }
+        StatusCode::NOT_FOUND => ApiError::not_found(format!("no file `{path}`")).into_response(),
+        _ => {
+            // Files may be replaced at any time; browsers ask, and mostly hear "not modified".
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            response
+        }
+    }
+}

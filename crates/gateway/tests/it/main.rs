@@ -1,0 +1,10 @@
+//! Black-box tests of the gateway, against an orchestrator that does what each test says.
+
+mod comfy;
+mod fake_orchestrator;
+mod files;
+mod gateway;
+mod sse;
+mod transport;
+mod v1;
+mod ws;

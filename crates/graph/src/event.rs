@@ -1,0 +1,138 @@
+//! What happens to a job, in the one vocabulary that every service speaks.
+
+use crate::{ErrorCode, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    Queued,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl JobStatus {
+    /// Every status, in the order of a job's life.
+    pub const ALL: [JobStatus; 5] = [
+        JobStatus::Queued,
+        JobStatus::Running,
+        JobStatus::Completed,
+        JobStatus::Failed,
+        JobStatus::Cancelled,
+    ];
+
+    /// The name used in JSON, in the database and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobStatus::Queued => "queued",
+            JobStatus::Running => "running",
+            JobStatus::Completed => "completed",
+            JobStatus::Failed => "failed",
+            JobStatus::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads the name that [`JobStatus::as_str`] writes.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    /// Whether nothing more can happen to the job.
+    pub fn is_ended(self) -> bool {
+        matches!(self, JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled)
+    }
+}
+
+/// A node of a job as events name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRef {
+    pub id: NodeId,
+    pub class: String,
+}
+
+/// A node whose stored result was used instead of running it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedNode {
+    pub node: NodeRef,
+    /// What the node shows; only output nodes show something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ui_json: Option<String>,
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    pub code: ErrorCode,
+    pub message: String,
+    /// The node that failed, when one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeRef>,
+}
+
+/// One kind of thing that happens to a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum JobEventKind {
+    Queued {
+        number: f64,
+    },
+    Started,
+    Cached {
+        nodes: Vec<CachedNode>,
+    },
+    NodeStarted {
+        node: NodeRef,
+    },
+    NodeProgress {
+        node: NodeId,
+        value: u64,
+        max: u64,
+    },
+    Preview {
+        node: NodeId,
+        mime: String,
+        data: Vec<u8>,
+    },
+    NodeDone {
+        node: NodeRef,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ui_json: Option<String>,
+    },
+    Failed {
+        error: JobError,
+    },
+    /// The node is where the job was; `None` when no node was running.
+    Cancelled {
+        node: Option<NodeRef>,
+    },
+    Succeeded,
+}
+
+impl JobEventKind {
+    /// Whether the event is kept and replayed. Progress and previews are worth nothing once the moment is over.
+    pub fn is_durable(&self) -> bool {
+        !matches!(self, JobEventKind::NodeProgress { .. } | JobEventKind::Preview { .. })
+    }
+
+    /// Whether this is the last event of a job.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, JobEventKind::Failed { .. } | JobEventKind::Cancelled { .. } | JobEventKind::Succeeded)
+    }
+}
+
+/// One thing that happened to one job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobEvent {
+    /// Increases strictly over all jobs and over restarts; not without gaps.
+    pub seq: u64,
+    pub job_id: String,
+    pub at_ms: i64,
+    /// Whose WebSocket follows the job; empty when nobody's.
+    pub client_id: String,
+    /// Jobs queued or running after this event.
+    pub queue_remaining: u32,
+    pub kind: JobEventKind,
+}

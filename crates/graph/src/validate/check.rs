@@ -1,0 +1,201 @@
+//! The checks of one node: which inputs it lacks, where its links lead, what its constants are worth.
+
+use super::Known;
+use super::error::NodeError;
+use super::literal::{bad_link, convert, shown_config};
+use super::python::{python_repr, python_type};
+use crate::workflow::ApiGraph;
+use crate::{CatalogNode, Input, InputGroup, InputSpec, Link, Literal, NodeId, Widget};
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What one node turned out to be.
+pub(super) struct CheckedNode {
+    pub inputs: IndexMap<String, Input>,
+    /// Sound links, in the order in which the workflow gives them.
+    pub edges: Vec<Edge>,
+    pub errors: Vec<NodeError>,
+    pub fingerprint: Option<BTreeMap<String, String>>,
+}
+
+/// A sound link: the node it comes from and the input it fills.
+pub(super) struct Edge {
+    pub source: usize,
+    /// Index into the inputs of the spec.
+    pub input: usize,
+}
+
+/// The input through which a node was reached: ComfyUI names it when the node itself cannot be looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Consumer {
+    pub node: usize,
+    /// Index into the inputs of the consumer's spec.
+    pub input: usize,
+}
+
+pub(super) fn check_node(
+    graph: &ApiGraph,
+    nodes: &[Known<'_>],
+    index: usize,
+    consumer: Option<Consumer>,
+) -> CheckedNode {
+    let Known { api, class } = &nodes[index];
+    let mut node =
+        CheckedNode { inputs: IndexMap::new(), edges: Vec::new(), errors: Vec::new(), fingerprint: None };
+    let mut unusable = false;
+    let visible = |(_, input): &(usize, &InputSpec)| input.group != InputGroup::Hidden;
+    for (place, input) in class.spec.inputs.iter().enumerate().filter(visible) {
+        let Some(value) = api.inputs.get(&input.name) else {
+            if input.group == InputGroup::Required {
+                node.errors.push(missing(input));
+            }
+            continue;
+        };
+        let outcome = match value {
+            Value::Array(pair) => check_link(graph, nodes, input, pair).map(|(source, link)| {
+                node.edges.push(Edge { source, input: place });
+                Input::Link(link)
+            }),
+            constant => convert(input, constant).map(Input::Literal).map_err(Problem::Input),
+        };
+        match outcome {
+            Ok(found) => {
+                node.inputs.insert(input.name.clone(), found);
+            }
+            Err(Problem::Input(error)) => node.errors.push(*error),
+            // ComfyUI stops at the first of these; more would say nothing new about the node.
+            Err(Problem::Broken { .. }) if unusable => {}
+            Err(Problem::Broken { exception, text }) => {
+                unusable = true;
+                node.errors.push(broken(nodes, consumer, exception, &text));
+            }
+        }
+    }
+    node.edges.sort_by_key(|edge| api.inputs.get_index_of(&class.spec.inputs[edge.input].name));
+    node.fingerprint = fingerprint(class, &node.inputs, graph.nodes.get_index(index).map(|(id, _)| id));
+    node
+}
+
+/// Why a link cannot be followed.
+enum Problem {
+    Input(Box<NodeError>),
+    /// What makes ComfyUI itself stumble, with the Python exception that it reports.
+    Broken {
+        exception: &'static str,
+        text: String,
+    },
+}
+
+fn check_link(
+    graph: &ApiGraph,
+    nodes: &[Known<'_>],
+    input: &InputSpec,
+    pair: &[Value],
+) -> Result<(usize, Link), Problem> {
+    let [source, slot] = pair else { return Err(Problem::Input(bad_link(input, &json!(pair)))) };
+    let broken = |exception, text| Problem::Broken { exception, text };
+    let id = source.as_str().map(NodeId::from);
+    let index = id.as_ref().and_then(|id| graph.nodes.get_index_of(id));
+    let (Some(id), Some(index)) = (id, index) else { return Err(broken("KeyError", python_repr(source))) };
+    let outputs = &nodes[index].class.spec.outputs;
+    if !slot.is_i64() && !slot.is_u64() {
+        let text = format!("tuple indices must be integers or slices, not {}", python_type(slot));
+        return Err(broken("TypeError", text));
+    }
+    let slot_number = slot.as_u64().and_then(|slot| u32::try_from(slot).ok());
+    let found = slot_number.and_then(|slot| outputs.get(slot as usize).map(|output| (slot, output)));
+    let Some((slot_number, output)) = found else {
+        return Err(broken("IndexError", "tuple index out of range".into()));
+    };
+    if !is_compatible(&output.socket, &input.socket) {
+        return Err(Problem::Input(Box::new(type_mismatch(input, &output.socket, json!(pair)))));
+    }
+    Ok((index, Link { node: id, slot: slot_number }))
+}
+
+/// Whether an output may be linked to an input: one of the types is `*`, or they have a type in common.
+pub(super) fn is_compatible(output: &str, input: &str) -> bool {
+    output == "*"
+        || input == "*"
+        || output.split(',').any(|from| input.split(',').any(|to| from.trim() == to.trim()))
+}
+
+fn missing(input: &InputSpec) -> NodeError {
+    NodeError::new("required_input_missing", "Required input is missing", &input.name)
+        .with("input_name", input.name.as_str())
+}
+
+fn type_mismatch(input: &InputSpec, received: &str, link: Value) -> NodeError {
+    let details = format!("{}, received_type({received}) mismatch input_type({})", input.name, input.socket);
+    NodeError::new("return_type_mismatch", "Return type mismatch between linked nodes", details)
+        .with("input_name", input.name.as_str())
+        .with("input_config", shown_config(input))
+        .with("received_type", received)
+        .with("linked_node", link)
+}
+
+fn broken(nodes: &[Known<'_>], consumer: Option<Consumer>, exception: &str, text: &str) -> NodeError {
+    let Some(Consumer { node, input }) = consumer else {
+        return NodeError::new("exception_during_validation", "Exception when validating node", text)
+            .with("exception_type", exception)
+            .with("traceback", json!([]));
+    };
+    let Known { api, class } = &nodes[node];
+    let input = &class.spec.inputs[input];
+    let message = "Exception when validating inner node";
+    NodeError::new("exception_during_inner_validation", message, text)
+        .with("input_name", input.name.as_str())
+        .with("input_config", shown_config(input))
+        .with("exception_message", text)
+        .with("exception_type", exception)
+        .with("traceback", json!([]))
+        .with("linked_node", api.inputs.get(&input.name).cloned().unwrap_or_default())
+}
+
+/// How many nodes of a cycle its error names.
+const CYCLE_NODES_NAMED: usize = 20;
+
+/// Says that a node depends on itself, and through which nodes.
+pub(super) fn cycle_error<'a>(id: &str, members: impl ExactSizeIterator<Item = &'a str>) -> NodeError {
+    let count = members.len();
+    let mut names: Vec<&str> = members.take(CYCLE_NODES_NAMED).collect();
+    if count > CYCLE_NODES_NAMED {
+        names.push("...");
+    }
+    let details = format!("node {id} depends on itself; the cycle is made of nodes {}", names.join(", "));
+    NodeError::new("exception_during_validation", "Exception when validating node", details)
+        .with("exception_type", "graph.DependencyCycleError")
+        .with("traceback", json!([]))
+}
+
+/// Everything besides inputs that decides the results of a node, or `None` when that cannot be known.
+fn fingerprint(
+    class: &CatalogNode,
+    inputs: &IndexMap<String, Input>,
+    id: Option<&NodeId>,
+) -> Option<BTreeMap<String, String>> {
+    let spec = &class.spec;
+    if spec.not_cacheable {
+        return None;
+    }
+    let mut parts = BTreeMap::from([
+        ("version".to_owned(), spec.version.to_string()),
+        ("stage".to_owned(), class.stage_fingerprint.clone()),
+    ]);
+    for input in &spec.inputs {
+        if input.group == InputGroup::Hidden && input.socket == "UNIQUE_ID" {
+            parts.insert("node_id".into(), id?.to_string());
+        }
+        let Some(Widget::Combo { options, folder: Some(_), .. }) = &input.widget else { continue };
+        match inputs.get(&input.name) {
+            None => {}
+            Some(Input::Literal(Literal::Text(chosen))) => {
+                let option = options.iter().find(|option| option.value == *chosen)?;
+                parts.insert(format!("file {}", input.name), option.fingerprint.clone()?);
+            }
+            Some(_) => return None,
+        }
+    }
+    Some(parts)
+}

@@ -1,0 +1,125 @@
+//! 8-bit levels to the bytes of a picture file.
+
+use magick_rust::{MagickWand, PixelWand};
+
+use crate::error::{ImagingError, Result};
+use crate::magick;
+use crate::pixels::{Channels, PixelView};
+use crate::png_chunks;
+
+/// Encodes an exact PNG of 8 bits a sample with text chunks in the given order.
+///
+/// `compress_level` is zlib's, 0 to 9; ComfyUI saves with 4 and previews with 1. The same input gives the same bytes.
+/// Text that fits Latin-1 becomes `tEXt`, other text `iTXt`.
+///
+/// # Errors
+/// [`ImagingError::InvalidArgument`] for a level over 9 or a text key PNG does not allow, [`ImagingError::Magick`]
+/// when the encoder fails.
+pub fn encode_png(pixels: PixelView<'_, u8>, texts: &[(&str, &str)], compress_level: u8) -> Result<Vec<u8>> {
+    if compress_level > 9 {
+        return Err(ImagingError::InvalidArgument {
+            name: "compress_level",
+            found: compress_level.to_string(),
+            expected: "0 to 9",
+        });
+    }
+    let mut wand = load(pixels)?;
+    let level = compress_level.to_string();
+    let colour_type = match pixels.channels() {
+        Channels::Gray => "0",
+        Channels::Rgb => "2",
+        Channels::Rgba => "6",
+    };
+    set_options(
+        &mut wand,
+        &[
+            ("png:compression-level", level.as_str()),
+            ("png:compression-strategy", "0"),
+            // The filter of each row is chosen by the smallest sum of differences, as Pillow does.
+            ("png:compression-filter", "5"),
+            // Without these a gray or few-coloured picture would be stored in another layout.
+            ("png:color-type", colour_type),
+            ("png:bit-depth", "8"),
+        ],
+    )?;
+    png_chunks::with_only_text(&write(&wand, "PNG")?, texts)
+}
+
+/// Encodes a baseline JPEG with halved colour resolution, as Pillow does by default.
+///
+/// # Errors
+/// [`ImagingError::InvalidArgument`] for a quality outside 1 to 100 or pixels with alpha, [`ImagingError::Magick`]
+/// when the encoder fails.
+pub fn encode_jpeg(pixels: PixelView<'_, u8>, quality: u8) -> Result<Vec<u8>> {
+    if pixels.channels() == Channels::Rgba {
+        return Err(ImagingError::InvalidArgument {
+            name: "channels",
+            found: "RGBA".to_owned(),
+            expected: "gray or RGB, JPEG has no alpha",
+        });
+    }
+    let mut wand = load(pixels)?;
+    set_quality(&mut wand, quality)?;
+    set_options(&mut wand, &[("jpeg:sampling-factor", "2x2,1x1,1x1"), ("jpeg:optimize-coding", "true")])?;
+    write(&wand, "JPEG")
+}
+
+/// Encodes a lossy WebP.
+///
+/// # Errors
+/// [`ImagingError::InvalidArgument`] for a quality outside 1 to 100, [`ImagingError::TooLarge`] for a side over
+/// 16383 pixels, [`ImagingError::Magick`] when the encoder fails.
+pub fn encode_webp(pixels: PixelView<'_, u8>, quality: u8) -> Result<Vec<u8>> {
+    /// The format stores sides in 14 bits.
+    const MAX_SIDE_PX: usize = 16_383;
+    for (what, found) in [("width", pixels.width()), ("height", pixels.height())] {
+        if found > MAX_SIDE_PX {
+            return Err(ImagingError::TooLarge { what, found: found as u64, limit: MAX_SIDE_PX as u64 });
+        }
+    }
+    let mut wand = load(pixels)?;
+    set_quality(&mut wand, quality)?;
+    set_options(&mut wand, &[("webp:method", "4"), ("webp:lossless", "false")])?;
+    write(&wand, "WEBP")
+}
+
+/// Puts pixels into a wand. The view's length is checked already: ImageMagick's import is not told the length.
+fn load(pixels: PixelView<'_, u8>) -> Result<MagickWand> {
+    let mut wand = magick::new_wand();
+    let failed =
+        |error: magick_rust::MagickError| ImagingError::magick("take over the pixels", error.to_string());
+    let mut background = PixelWand::new();
+    background
+        .set_color(if pixels.channels() == Channels::Rgba { "none" } else { "black" })
+        .map_err(failed)?;
+    wand.new_image(pixels.width(), pixels.height(), &background).map_err(failed)?;
+    wand.set_image_depth(8).map_err(failed)?;
+    wand.import_image_pixels(0, 0, pixels.width(), pixels.height(), pixels.data(), pixels.channels().map())
+        .map_err(failed)?;
+    Ok(wand)
+}
+
+fn set_quality(wand: &mut MagickWand, quality: u8) -> Result<()> {
+    if !(1..=100).contains(&quality) {
+        return Err(ImagingError::InvalidArgument {
+            name: "quality",
+            found: quality.to_string(),
+            expected: "1 to 100",
+        });
+    }
+    wand.set_image_compression_quality(usize::from(quality))
+        .map_err(|error| ImagingError::magick("set the quality", error.to_string()))
+}
+
+fn set_options(wand: &mut MagickWand, options: &[(&str, &str)]) -> Result<()> {
+    for (name, value) in options {
+        wand.set_option(name, value)
+            .map_err(|error| ImagingError::magick("set an option", error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn write(wand: &MagickWand, coder: &str) -> Result<Vec<u8>> {
+    wand.write_image_blob(coder)
+        .map_err(|error| ImagingError::magick("encode the picture", error.to_string()))
+}

@@ -1,0 +1,27 @@
+//! Reads, writes and resizes pictures: PNG, JPEG and WebP through ImageMagick 7, numbers as ComfyUI has them.
+//!
+//! Bytes from strangers pass three gates: [`probe`] parses the header in Rust and applies [`Limits`] before any
+//! decoder sees the file, ImageMagick runs under resource limits set in code, and the deployed `policy.xml` refuses
+//! every other coder ([`policy_is_strict`] checks that at start-up).
+//!
+//! What ImageMagick does here is decoding, orientation and encoding. Resizing is plain Rust, see [`resize`].
+
+mod decode;
+mod encode;
+mod error;
+mod header;
+mod limits;
+mod magick;
+mod pixels;
+mod png_chunks;
+pub mod resize;
+
+pub use decode::{DecodedImage, Frame, decode};
+pub use encode::{encode_jpeg, encode_png, encode_webp};
+pub use error::{ImagingError, Result};
+pub use header::{Format, ImageInfo, probe};
+pub use limits::Limits;
+pub use magick::policy_is_strict;
+pub use pixels::{Channels, PixelView, Pixels, invert, to_levels_truncating};
+pub use png_chunks::read_png_text;
+pub use resize::{Crop, Resize, ResizeMethod, resize, scaled_size};

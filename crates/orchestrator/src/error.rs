@@ -1,0 +1,41 @@
+//! Errors of the orchestrator, by what the caller can do about them.
+
+use comfy_graph::ErrorCode;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OrchestratorError {
+    #[error("{0}")]
+    Invalid(String),
+    #[error("there is no job `{0}`")]
+    NoSuchJob(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{message}")]
+    Stage { code: ErrorCode, message: String },
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+}
+
+impl OrchestratorError {
+    /// The code that the caller sees.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(_) => ErrorCode::InvalidArgument,
+            Self::NoSuchJob(_) => ErrorCode::NotFound,
+            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Stage { code, .. } => *code,
+            Self::Store(error) => error.code(),
+        }
+    }
+}
+
+impl From<OrchestratorError> for tonic::Status {
+    fn from(error: OrchestratorError) -> Self {
+        let code = error.code();
+        if code == ErrorCode::Internal {
+            tracing::error!(error = &error as &dyn std::error::Error, "request failed");
+        }
+        comfy_proto::status::to_status(code, error.to_string())
+    }
+}

@@ -1,0 +1,11 @@
+//! The orchestrator from outside: over gRPC on port 0, with fake stages.
+
+mod api;
+mod cache;
+mod cancel;
+mod harness;
+mod queue;
+mod restart;
+mod retry;
+mod success;
+mod watch;

@@ -1,0 +1,56 @@
+//! What the image nodes share.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use comfy_artifacts::{Folder, Saves};
+use comfy_graph::ComboOption;
+use comfy_imaging::Limits;
+use comfy_stage::StageState;
+
+/// Names of files that the loader reads end in one of these.
+const EXTENSIONS: [&str; 6] = [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"];
+
+/// The folders, the limits, and the name under which this process shows pictures.
+#[derive(Debug)]
+pub struct ImageState {
+    pub(crate) saves: Saves,
+    pub(crate) limits: Limits,
+    pub(crate) temp_prefix: String,
+}
+
+impl ImageState {
+    pub fn new(saves: Saves, limits: Limits) -> Self {
+        Self { saves, limits, temp_prefix: format!("ComfyUI_temp_{}", random_letters()) }
+    }
+}
+
+impl StageState for ImageState {
+    fn name(&self) -> &str {
+        "image"
+    }
+
+    fn fingerprint(&self) -> String {
+        concat!("comfy-stage-image ", env!("CARGO_PKG_VERSION")).to_owned()
+    }
+
+    fn options(&self, folder: &str) -> Option<Vec<ComboOption>> {
+        let folder = Folder::parse(folder)?;
+        let is_picture = |name: &str| EXTENSIONS.iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+        let files = self.saves.folders().list(folder, false).into_iter().filter(|(name, _)| is_picture(name));
+        Some(
+            files.map(|(value, fingerprint)| ComboOption { value, fingerprint: Some(fingerprint) }).collect(),
+        )
+    }
+}
+
+/// Returns five lower-case letters that differ from process to process.
+fn random_letters() -> String {
+    let mut number = RandomState::new().hash_one("temp prefix");
+    (0..5)
+        .map(|_| {
+            let letter = b'a' + (number % 26) as u8;
+            number /= 26;
+            char::from(letter)
+        })
+        .collect()
+}

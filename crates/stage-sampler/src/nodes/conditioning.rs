@@ -1,0 +1,68 @@
+//! Prompts to conditioning.
+
+use crate::recipe::{Part, Recipe};
+use crate::state::SamplerState;
+use crate::{error, tensors};
+use comfy_diffusion::text::ClipSkip;
+use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
+use comfy_stage::{ConditioningEntry, Ctx, Data, Inputs, Node, NodeError, Outputs};
+
+pub(super) struct ClipTextEncode;
+
+impl Node<SamplerState> for ClipTextEncode {
+    fn spec(&self) -> NodeSpec {
+        NodeSpec {
+            class: "CLIPTextEncode".into(),
+            display_name: "CLIP Text Encode (Prompt)".into(),
+            description: "Turns a prompt into the conditioning that steers the sampler. Write `(word:1.2)` to stress a part.".into(),
+            category: "conditioning".into(),
+            version: 1,
+            inputs: vec![
+                InputSpec::prompt("text").tooltip("What to draw, or what to stay away from."),
+                InputSpec::socket("clip", "CLIP").tooltip("The text encoder of the checkpoint."),
+            ],
+            outputs: vec![OutputSpec::of("CONDITIONING")],
+            ..NodeSpec::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let (clip, skip) = ctx.state.clip(inputs.recipe("clip")?)?;
+        let skip = skip.map_or(Ok(ClipSkip::LAST), ClipSkip::new).map_err(error::engine)?;
+        let encoding = clip.encode(inputs.text("text")?, skip).map_err(error::engine)?;
+        for warning in &encoding.warnings {
+            tracing::warn!(node = ctx.node_id, ?warning, "part of a prompt was left out");
+        }
+        let embedding = tensors::to_host(&encoding.embedding)?;
+        let pooled = tensors::to_host(&encoding.pooled)?;
+        Ok(Outputs::one(Data::Conditioning(vec![ConditioningEntry::new(embedding, Some(pooled))])))
+    }
+}
+
+pub(super) struct ClipSetLastLayer;
+
+impl Node<SamplerState> for ClipSetLastLayer {
+    fn spec(&self) -> NodeSpec {
+        NodeSpec {
+            class: "CLIPSetLastLayer".into(),
+            display_name: "CLIP Set Last Layer".into(),
+            description: "Stops the text encoder before its last layers (\"clip skip\"); -1 uses all of them.".into(),
+            category: "conditioning".into(),
+            version: 1,
+            inputs: vec![
+                InputSpec::socket("clip", "CLIP"),
+                InputSpec::int("stop_at_clip_layer", -1, (-24, -1), 1),
+            ],
+            outputs: vec![OutputSpec::of("CLIP")],
+            ..NodeSpec::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let mut recipe = Recipe::read(inputs.recipe("clip")?, Part::Clip)?;
+        let layer = inputs.int_as::<i64>("stop_at_clip_layer")?;
+        ClipSkip::new(layer).map_err(error::engine)?;
+        recipe.clip_skip = Some(layer);
+        Ok(Outputs::one(Data::Recipe(recipe.to_json())))
+    }
+}

@@ -1,0 +1,232 @@
+//! The samplers: from a latent and prompts to a denoised latent.
+
+use crate::state::SamplerState;
+use crate::{error, memory, preview, tensors};
+use candle_core::{DType, Device, Tensor};
+use comfy_diffusion::DiffusionModel;
+use comfy_diffusion::sampling::{
+    ConditioningEntry, Hooks, NoisePredictor, NoiseSchedule, SAMPLERS, SCHEDULERS, SampleRequest, SamplingError,
+    SamplingModel, StepInfo, sample,
+};
+use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
+use comfy_stage::{Conditioning, Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+const MAX_STEPS: i128 = 10_000;
+/// Previews more often than this are not worth their cost.
+const PREVIEW_INTERVAL: Duration = Duration::from_millis(200);
+/// Feature maps of the UNet's full-size level that are alive at once, in multiples of its first width.
+const COPIES_ALIVE: usize = 12;
+
+fn sampler_names() -> InputSpec {
+    InputSpec::combo("sampler_name", &SAMPLERS.iter().map(|s| s.name).collect::<Vec<_>>())
+        .tooltip("How the noise is removed.")
+}
+
+fn scheduler_names() -> InputSpec {
+    InputSpec::combo("scheduler", &SCHEDULERS.iter().map(|s| s.name).collect::<Vec<_>>())
+        .tooltip("How much noise is left after each step.")
+}
+
+fn cfg() -> InputSpec {
+    InputSpec::float("cfg", 8.0, (0.0, 100.0), 0.1, Some(0.01))
+        .tooltip("How strictly to follow the prompt. High values overdo it.")
+}
+
+pub(super) struct KSampler;
+
+impl Node<SamplerState> for KSampler {
+    fn spec(&self) -> NodeSpec {
+        NodeSpec {
+            class: "KSampler".into(),
+            display_name: "KSampler".into(),
+            description: "Draws: adds noise to a latent and removes it step by step, guided by the prompts.".into(),
+            category: "sampling".into(),
+            version: 1,
+            inputs: vec![
+                InputSpec::socket("model", "MODEL").tooltip("The diffusion model."),
+                InputSpec::seed("seed").tooltip("The same seed gives the same picture."),
+                InputSpec::int("steps", 20, (1, MAX_STEPS), 1).tooltip("More steps take longer and may draw finer."),
+                cfg(),
+                sampler_names(),
+                scheduler_names(),
+                InputSpec::socket("positive", "CONDITIONING").tooltip("What to draw."),
+                InputSpec::socket("negative", "CONDITIONING").tooltip("What to stay away from."),
+                InputSpec::socket("latent_image", "LATENT").tooltip("Where to start."),
+                InputSpec::float("denoise", 1.0, (0.0, 1.0), 0.01, None)
+                    .tooltip("How much to change; below 1 keeps some of the latent."),
+            ],
+            outputs: vec![OutputSpec::of("LATENT")],
+            ..NodeSpec::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let denoise = inputs.float("denoise")?;
+        run_sampler(inputs, "seed", ctx, |request| request.denoise = denoise)
+    }
+}
+
+pub(super) struct KSamplerAdvanced;
+
+impl Node<SamplerState> for KSamplerAdvanced {
+    fn spec(&self) -> NodeSpec {
+        let switch = |name| InputSpec::combo(name, &["enable", "disable"]);
+        let seed = InputSpec::seed("noise_seed");
+        NodeSpec {
+            class: "KSamplerAdvanced".into(),
+            display_name: "KSampler (Advanced)".into(),
+            description: "A sampler that can run a part of its steps, to hand over to another one.".into(),
+            category: "sampling".into(),
+            version: 1,
+            inputs: vec![
+                InputSpec::socket("model", "MODEL"),
+                switch("add_noise"),
+                seed,
+                InputSpec::int("steps", 20, (1, MAX_STEPS), 1),
+                cfg(),
+                sampler_names(),
+                scheduler_names(),
+                InputSpec::socket("positive", "CONDITIONING"),
+                InputSpec::socket("negative", "CONDITIONING"),
+                InputSpec::socket("latent_image", "LATENT"),
+                InputSpec::int("start_at_step", 0, (0, MAX_STEPS), 1),
+                InputSpec::int("end_at_step", MAX_STEPS, (0, MAX_STEPS), 1),
+                InputSpec::combo("return_with_leftover_noise", &["disable", "enable"]),
+            ],
+            outputs: vec![OutputSpec::of("LATENT")],
+            ..NodeSpec::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let add_noise = switch(inputs, "add_noise")?;
+        let leftover = switch(inputs, "return_with_leftover_noise")?;
+        let (start, end) = (inputs.int_as("start_at_step")?, inputs.int_as("end_at_step")?);
+        run_sampler(inputs, "noise_seed", ctx, |request| {
+            request.add_noise = add_noise;
+            request.force_full_denoise = !leftover;
+            request.start_step = Some(start);
+            request.end_step = Some(end);
+        })
+    }
+}
+
+fn switch(inputs: &Inputs, name: &str) -> Result<bool, NodeError> {
+    match inputs.text(name)? {
+        "enable" => Ok(true),
+        "disable" => Ok(false),
+        other => Err(NodeError::invalid(format!("input `{name}` is `{other}`, expected `enable` or `disable`"))),
+    }
+}
+
+/// Lets the sampling half of the engine call a loaded network.
+struct Predictor<'a> {
+    model: &'a DiffusionModel,
+}
+
+impl NoisePredictor for Predictor<'_> {
+    fn predict(&self, x: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor, SamplingError> {
+        self.model.forward(x, timestep, context).map_err(|error| match error {
+            comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
+            other => SamplingError::Invalid { field: "model", reason: other.to_string() },
+        })
+    }
+}
+
+/// What both samplers do; `adjust` sets what differs.
+fn run_sampler(
+    inputs: &Inputs,
+    seed_input: &str,
+    ctx: &Ctx<'_, SamplerState>,
+    adjust: impl FnOnce(&mut SampleRequest<'_>),
+) -> Result<Outputs, NodeError> {
+    let device = &ctx.state.device;
+    let model = ctx.state.model(inputs.recipe("model")?)?;
+    let latent = inputs.latent("latent_image")?;
+    let samples = tensors::to_device(&latent.samples, device)?;
+    require_memory(&model, &samples)?;
+    let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
+    let batch_index = latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
+    let positive = entries(inputs.conditioning("positive")?, device)?;
+    let negative = entries(inputs.conditioning("negative")?, device)?;
+
+    let mut request = SampleRequest::new(&samples, &positive, &negative);
+    request.noise_mask = noise_mask.as_ref();
+    request.batch_index = batch_index.as_deref();
+    request.seed = inputs.int_as(seed_input)?;
+    request.steps = inputs.int_as("steps")?;
+    request.cfg = inputs.float("cfg")?;
+    request.sampler = inputs.text("sampler_name")?;
+    request.scheduler = inputs.text("scheduler")?;
+    adjust(&mut request);
+
+    let schedule = NoiseSchedule::sd15();
+    let predictor = Predictor { model: &model };
+    let sampling = SamplingModel { predictor: &predictor, schedule: &schedule, latent_scale: model.latent_scale() };
+    let last_preview = Cell::new(None::<Instant>);
+    let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &last_preview);
+    let cancelled = || ctx.check_cancelled().is_err();
+    let hooks = Hooks { on_step: Some(&mut on_step), cancelled: Some(&cancelled) };
+    let result = sample(&sampling, &request, hooks).map_err(error::sampling)?;
+    Ok(Outputs::one(Data::Latent(Latent { samples: tensors::to_host(&result)?, ..latent.clone() })))
+}
+
+fn report(ctx: &Ctx<'_, SamplerState>, info: &StepInfo<'_>, last_preview: &Cell<Option<Instant>>) {
+    let due = last_preview.get().is_none_or(|at| at.elapsed() >= PREVIEW_INTERVAL);
+    if ctx.previews
+        && due
+        && let Some(jpeg) = preview::jpeg(info.denoised)
+    {
+        ctx.preview("image/jpeg", jpeg);
+        last_preview.set(Some(Instant::now()));
+    }
+    ctx.progress(info.step as u64 + 1, info.total as u64);
+}
+
+fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeError> {
+    let &[batch, channels, height, width] = samples.dims() else {
+        return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {:?}", samples.dims())));
+    };
+    let config = model.unet().config();
+    if channels != config.in_channels {
+        let want = config.in_channels;
+        return Err(NodeError::invalid(format!("the latent has {channels} channels, this model works on {want}")));
+    }
+    // Conditional and unconditional halves run as one batch.
+    let pixels = batch.saturating_mul(2).saturating_mul(height * width);
+    let width = samples_width(model);
+    memory::require("sampling at this size", memory::activations(pixels, width, COPIES_ALIVE))
+}
+
+fn samples_width(model: &DiffusionModel) -> usize {
+    model.unet().config().model_channels
+}
+
+/// Brings a side's entries to the device.
+fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<ConditioningEntry>, NodeError> {
+    let number = |entry: &comfy_stage::ConditioningEntry, name: &str, default: f64| {
+        entry.extras.get(name).and_then(serde_json::Value::as_f64).unwrap_or(default)
+    };
+    conditioning
+        .iter()
+        .map(|entry| {
+            // What this engine does not apply must not be dropped in silence.
+            let known = ["strength", "start_percent", "end_percent"];
+            let unknown = entry.extras.keys().map(String::as_str).find(|name| !known.contains(name));
+            if let Some(name) = unknown.or_else(|| entry.tensors.keys().map(String::as_str).next()) {
+                return Err(NodeError::invalid(format!("conditioning with `{name}` is not supported by this sampler")));
+            }
+            let embedding = tensors::to_device(&entry.embedding, device)?.to_dtype(DType::F32).map_err(error::tensor)?;
+            let pooled = entry.pooled.as_ref().map(|p| tensors::to_device(p, device)).transpose()?;
+            Ok(ConditioningEntry {
+                pooled,
+                strength: number(entry, "strength", 1.0),
+                start_percent: number(entry, "start_percent", 0.0),
+                end_percent: number(entry, "end_percent", 1.0),
+                ..ConditioningEntry::new(embedding)
+            })
+        })
+        .collect()
+}

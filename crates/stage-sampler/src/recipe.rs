@@ -1,0 +1,46 @@
+//! What MODEL, CLIP and VAE links carry: how to make the part, never its weights.
+
+use comfy_stage::NodeError;
+use serde::{Deserialize, Serialize};
+
+/// A part of a model file and what to change about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recipe {
+    pub folder: String,
+    pub file: String,
+    /// Tells if the file was replaced since the loader ran.
+    pub fingerprint: String,
+    pub part: Part,
+    /// Where the text encoder stops, counted from the end as -1, -2, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<i64>,
+}
+
+/// Which part of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    Model,
+    Clip,
+    Vae,
+}
+
+impl Recipe {
+    /// Reads a link's recipe and checks that it is for the expected part.
+    ///
+    /// # Errors
+    /// When it is for another part or is not a recipe.
+    pub(crate) fn read(json: &serde_json::Value, part: Part) -> Result<Self, NodeError> {
+        let recipe = Self::deserialize(json)
+            .map_err(|error| NodeError::invalid(format!("the link does not carry a model recipe: {error}")))?;
+        if recipe.part == part {
+            Ok(recipe)
+        } else {
+            Err(NodeError::invalid(format!("expected the {part:?} part of a model, the link carries {:?}", recipe.part)))
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("a recipe is plain JSON")
+    }
+}

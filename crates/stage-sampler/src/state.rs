@@ -1,0 +1,105 @@
+//! What the nodes of the sampler stage share: device, models and their files.
+
+use crate::config::{Config, DeviceKind};
+use crate::error;
+use crate::model_cache::{Loaded, ModelCache, PartKey};
+use crate::model_files::ModelFiles;
+use crate::recipe::{Part, Recipe};
+use candle_core::{DType, Device};
+use comfy_diffusion::text::ClipTextEncoder;
+use comfy_diffusion::vae::Vae;
+use comfy_diffusion::{DiffusionModel, load_clip, load_model, load_vae};
+use comfy_graph::{ComboOption, ErrorCode};
+use comfy_proto::stage::ModelFile;
+use comfy_stage::{NodeError, StageState};
+use std::sync::Arc;
+
+/// Raised whenever the engine gives other numbers for the same inputs.
+const ENGINE_VERSION: u32 = 1;
+
+/// The shared state of the sampler stage.
+#[derive(Debug)]
+pub struct SamplerState {
+    pub(crate) device: Device,
+    dtype: DType,
+    fingerprint: String,
+    pub(crate) files: ModelFiles,
+    cache: ModelCache,
+}
+
+impl SamplerState {
+    /// Prepares the device; models are loaded when they are first used.
+    ///
+    /// # Errors
+    /// When the device is not available. There is no silent fall-back to the CPU.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let device = match config.device {
+            DeviceKind::Cpu => Device::Cpu,
+            DeviceKind::Cuda => anyhow::bail!("`TORCH_DEVICE=cuda` needs a build with CUDA support, which this is not; valid here: `cpu`"),
+        };
+        let dtype = config.dtype.dtype();
+        let fingerprint = format!("engine{ENGINE_VERSION}/{}/{}", config.device, dtype.as_str());
+        let cache = ModelCache::new(config.model_cache_bytes);
+        Ok(Self { device, dtype, fingerprint, files: ModelFiles::new(config), cache })
+    }
+
+    fn load(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
+        let found = self.files.find(&recipe.folder, &recipe.file)?;
+        if found.fingerprint != recipe.fingerprint {
+            let message = format!("`{}` was replaced while this job was waiting, run it again", recipe.file);
+            return Err(NodeError::new(ErrorCode::FailedPrecondition, message));
+        }
+        let key = PartKey { path: found.path.clone(), fingerprint: found.fingerprint, part: recipe.part };
+        // Text encoders and autoencoders are small next to the model and lose the most from short numbers.
+        self.cache.get(key, || {
+            let path = &found.path;
+            match recipe.part {
+                Part::Model => load_model(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Model),
+                Part::Clip => load_clip(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Clip),
+                Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
+            }
+            .map_err(error::engine)
+        })
+    }
+
+    pub(crate) fn model(&self, link: &serde_json::Value) -> Result<Arc<DiffusionModel>, NodeError> {
+        match self.load(&Recipe::read(link, Part::Model)?)? {
+            Loaded::Model(model) => Ok(model),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    /// The text encoder and where it stops.
+    pub(crate) fn clip(&self, link: &serde_json::Value) -> Result<(Arc<ClipTextEncoder>, Option<i64>), NodeError> {
+        let recipe = Recipe::read(link, Part::Clip)?;
+        match self.load(&recipe)? {
+            Loaded::Clip(clip) => Ok((clip, recipe.clip_skip)),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    pub(crate) fn vae(&self, link: &serde_json::Value) -> Result<Arc<Vae>, NodeError> {
+        match self.load(&Recipe::read(link, Part::Vae)?)? {
+            Loaded::Vae(vae) => Ok(vae),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+}
+
+impl StageState for SamplerState {
+    fn name(&self) -> &str {
+        "stage-sampler"
+    }
+
+    fn fingerprint(&self) -> String {
+        self.fingerprint.clone()
+    }
+
+    fn options(&self, folder: &str) -> Option<Vec<ComboOption>> {
+        self.files.options(folder)
+    }
+
+    fn models(&self, folder: &str) -> Vec<ModelFile> {
+        self.files.describe(folder)
+    }
+}

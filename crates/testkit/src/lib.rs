@@ -1,0 +1,3 @@
+//! testkit
+pub mod fake_stage;
+pub mod random_checkpoint;

@@ -1,0 +1,57 @@
+# Shared by the scripts: where things are, and how to get what is missing. Source it, do not run it.
+# shellcheck shell=bash
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly repo
+services=(stage-image stage-sampler orchestrator gateway)
+
+say() { echo "$(basename "$0"): $*" >&2; }
+die() { say "$*"; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Installs the packages that are not there yet. Does nothing, and needs no rights, when all are.
+apt_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    command -v apt-get >/dev/null || die "install these packages first: ${missing[*]}"
+    say "installing ${missing[*]}"
+    as_root apt-get update -q >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+}
+
+need_rust() {
+    [ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
+    if ! command -v cargo >/dev/null && apt-cache show rustup >/dev/null 2>&1; then
+        apt_packages rustup
+        rustup default stable
+    fi
+    command -v cargo >/dev/null || die "Rust is not installed; get version 1.90 or newer from https://rustup.rs"
+}
+
+need_node() {
+    command -v node >/dev/null || apt_packages nodejs npm
+    local major
+    major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
+    [ "$major" -ge 20 ] || die "Node.js 20 or newer is needed to build the page, this is $(node --version)"
+}
+
+# Everything a build needs: compiler, Rust, ImageMagick 7 and its environment.
+need_build_tools() {
+    apt_packages build-essential pkg-config libclang-dev curl ca-certificates
+    need_rust
+    "$repo/scripts/install_imagemagick.sh"
+    # shellcheck disable=SC1090
+    source <("$repo/scripts/install_imagemagick.sh" --print-env)
+}
+
+# Builds the page into ui/dist.
+build_ui() {
+    need_node
+    (cd "$repo/ui" && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build)
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs every test: formatting, lints, licences, Rust tests (the stack as real processes among them), and the page's
+# tests in a real browser. COMFY_TEST_FULL=1 adds the full-size checkpoint (2 GB of disk, minutes of work).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib.sh
+source scripts/lib.sh
+
+step() { printf '\n== %s (%ss)\n' "$*" "$SECONDS"; }
+
+step "tools"
+need_build_tools
+command -v cargo-nextest >/dev/null || say "cargo-nextest is not installed: using cargo test"
+
+step "format"
+cargo fmt --all --check
+
+step "build"
+cargo build --locked --workspace --bins
+step "rust tests"
+if command -v cargo-nextest >/dev/null; then
+    cargo nextest run --locked --workspace --no-fail-fast
+else
+    cargo test --locked --workspace --no-fail-fast
+fi
+
+step "lints"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+if command -v cargo-deny >/dev/null; then cargo deny --locked check; else say "cargo-deny is not installed: licences not checked"; fi
+
+step "page"
+build_ui
+(cd ui && npm test --silent)
+step "page in a browser"
+if [ -z "${CHROMIUM:-}" ]; then apt_packages chromium; fi
+(cd ui && npm run --silent e2e)
+step "page on the real stack"
+scripts/page_on_stack.sh
+step "done"

@@ -1,0 +1,87 @@
+import { expect, type Page } from "@playwright/test";
+
+/** What went wrong on the page that a user would see in the console. */
+export interface Trouble {
+  list: string[];
+}
+
+/** Opens the page and waits until a workflow is on the canvas. */
+export async function open(page: Page): Promise<Trouble> {
+  const trouble: Trouble = { list: [] };
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") trouble.list.push(message.text());
+  });
+  page.on("pageerror", (error) => trouble.list.push(String(error)));
+  page.on("requestfailed", (request) => trouble.list.push(`${request.url()} failed`));
+  page.on("response", (reply) => {
+    if (reply.status() >= 400) trouble.list.push(`${reply.status()} ${reply.url()}`);
+  });
+  page.on("request", (request) => {
+    const { protocol, host } = new URL(request.url());
+    if (protocol.startsWith("http") && host !== new URL(page.url()).host && page.url() !== "about:blank") {
+      trouble.list.push(`request to another host: ${request.url()}`);
+    }
+  });
+  await page.goto("/");
+  await ready(page);
+  return trouble;
+}
+
+export async function ready(page: Page): Promise<void> {
+  await expect(page.locator("html[data-ready=true]")).toBeAttached({ timeout: 15_000 });
+}
+
+interface PageNode {
+  id: number;
+  type: string;
+  size: [number, number];
+  pos: [number, number];
+  values: Record<string, unknown>;
+  phase?: string;
+}
+
+/** The nodes as the page holds them, with the state painted on each. */
+export function nodes(page: Page): Promise<PageNode[]> {
+  return page.evaluate(() => {
+    const { comfy } = window as unknown as { comfy: any };
+    const job = comfy.store.paintedJob();
+    return comfy.graph.nodes.map((node: any) => ({
+      id: node.id,
+      type: node.type,
+      size: [...node.size],
+      pos: [...node.pos],
+      values: Object.fromEntries((node.widgets ?? []).map((w: any) => [w.name, w.value])),
+      phase: job?.nodes.get(String(node.id))?.phase,
+    }));
+  });
+}
+
+export async function node(page: Page, type: string): Promise<PageNode> {
+  const found = (await nodes(page)).find((candidate) => candidate.type === type);
+  if (!found) throw new Error(`no ${type} on the canvas`);
+  return found;
+}
+
+/** A point of a node in window pixels, from its top left corner in graph units. */
+export async function point(page: Page, id: number, dx: number, dy: number): Promise<[number, number]> {
+  return page.evaluate(
+    ([nodeId, x, y]) => {
+      const { comfy } = window as unknown as { comfy: any };
+      const { scale, offset } = comfy.editor().ds;
+      const { pos } = comfy.graph.getNodeById(nodeId);
+      return [(pos[0] + x! + offset[0]) * scale, (pos[1] + y! + offset[1]) * scale] as [number, number];
+    },
+    [id, dx, dy],
+  );
+}
+
+/** Where a widget of a node is drawn, in graph units from the node's corner. */
+export async function widgetY(page: Page, id: number, name: string): Promise<number> {
+  return page.evaluate(
+    ([nodeId, widget]) => {
+      const { comfy } = window as unknown as { comfy: any };
+      return comfy.graph.getNodeById(nodeId).widgets.find((w: any) => w.name === widget).y as number;
+    },
+    [id, name] as const,
+  );
+}

@@ -1,0 +1,205 @@
+/** Typed client of the gateway's `/v1` API. */
+
+import { parse, stringify, type BigLiteral } from "./bigjson";
+
+export type WidgetSpec =
+  | {
+      kind: "int";
+      default?: number | BigLiteral;
+      min?: number | BigLiteral;
+      max?: number | BigLiteral;
+      step?: number;
+      control_after_generate?: boolean;
+    }
+  | { kind: "float"; default?: number; min?: number; max?: number; step?: number; round?: number }
+  | { kind: "text"; default?: string; multiline?: boolean; dynamic_prompts?: boolean }
+  | { kind: "bool"; default?: boolean; label_on?: string; label_off?: string }
+  | { kind: "combo"; options: string[]; default?: string; folder?: string; upload?: string; open?: boolean };
+
+export interface InputSpec {
+  name: string;
+  group: "required" | "optional" | "hidden";
+  type: string;
+  tooltip?: string;
+  force_input?: boolean;
+  widget?: WidgetSpec;
+}
+
+export interface OutputSpec {
+  name: string;
+  type: string;
+  is_list?: boolean;
+  tooltip?: string;
+}
+
+export interface NodeSpec {
+  class: string;
+  display_name?: string;
+  description?: string;
+  category?: string;
+  version?: string | number;
+  output_node?: boolean;
+  deprecated?: boolean;
+  experimental?: boolean;
+  stage?: string;
+  inputs: InputSpec[];
+  outputs: OutputSpec[];
+}
+
+export interface ImageRef {
+  filename: string;
+  subfolder: string;
+  type: string;
+}
+
+export interface JobOutput extends ImageRef {
+  node_id: string;
+  url?: string;
+}
+
+export type JobStatus = "queued" | "running" | "completed" | "failed" | "cancelled";
+
+export interface JobError {
+  code: string;
+  message: string;
+  node_id?: string;
+  class_type?: string;
+}
+
+export interface Job {
+  id: string;
+  status: JobStatus;
+  number: number;
+  created_at_ms?: number;
+  started_at_ms?: number;
+  finished_at_ms?: number;
+  nodes_total: number;
+  nodes_done: number;
+  current_node?: string;
+  progress?: { node_id: string; value: number; max: number };
+  outputs: JobOutput[];
+  error?: JobError;
+}
+
+export interface NodeProblem {
+  type: string;
+  message: string;
+  details?: string;
+  extra_info?: { input_name?: string };
+}
+
+export type NodeErrors = Record<
+  string,
+  { class_type?: string; errors: NodeProblem[]; dependent_outputs?: string[] }
+>;
+
+export interface Submitted {
+  job_id: string;
+  status: JobStatus;
+  number: number;
+  node_errors?: NodeErrors;
+}
+
+export interface Checkpoint {
+  name: string;
+  bytes?: number;
+  family?: string;
+  usable: boolean;
+  reason?: string;
+  /** What to know before using it, such as that its weights are random. */
+  note?: string;
+  default?: boolean;
+}
+
+export interface SystemInfo {
+  version?: string;
+  services?: { name: string; status: string; address?: string }[];
+  queue?: { running: number; pending: number };
+}
+
+/** A reply other than 2xx, with the gateway's own words. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly details?: string,
+    readonly nodeErrors: NodeErrors = {},
+  ) {
+    super(message);
+  }
+}
+
+interface ErrorBody {
+  error?: { code?: string; message?: string; details?: unknown } | string;
+  node_errors?: NodeErrors;
+}
+
+function toApiError(status: number, text: string): ApiError {
+  let body: ErrorBody;
+  try {
+    body = JSON.parse(text) as ErrorBody;
+  } catch {
+    return new ApiError(status, "unreadable_reply", text.slice(0, 300) || `HTTP ${status}`);
+  }
+  if (typeof body.error === "string") return new ApiError(status, "error", body.error);
+  const details = body.error?.details;
+  return new ApiError(
+    status,
+    body.error?.code ?? "error",
+    body.error?.message ?? `HTTP ${status}`,
+    typeof details === "string" ? details : details == null ? undefined : JSON.stringify(details),
+    body.node_errors ?? {},
+  );
+}
+
+/** Drops `null` members: to the page, an absent value and a null one are the same. */
+export function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (typeof value !== "object" || value === null) return value;
+  const kept = Object.entries(value).filter(([, member]) => member !== null);
+  return Object.fromEntries(kept.map(([name, member]) => [name, withoutNulls(member)]));
+}
+
+async function request<T>(path: string, init?: RequestInit): Promise<T> {
+  const reply = await fetch(path, init);
+  const text = await reply.text();
+  if (!reply.ok) throw toApiError(reply.status, text);
+  return (text === "" ? undefined : withoutNulls(parse(text))) as T;
+}
+
+export const api = {
+  nodes: async () => (await request<{ nodes: NodeSpec[] }>("/v1/nodes")).nodes,
+  checkpoints: () =>
+    request<{ checkpoints: Checkpoint[]; note?: string }>("/v1/checkpoints"),
+  system: () => request<SystemInfo>("/v1/system"),
+  jobs: async (limit: number) =>
+    (await request<{ jobs: Job[]; total: number }>(`/v1/jobs?limit=${limit}`)).jobs,
+  job: (id: string) => request<Job>(`/v1/jobs/${encodeURIComponent(id)}`),
+  cancel: (id: string) =>
+    request<Job>(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" }),
+  submit: (workflow: unknown) =>
+    request<Submitted>("/v1/workflows", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: stringify(workflow),
+    }),
+  uploadImage: (file: File) => {
+    const form = new FormData();
+    form.append("image", file, file.name);
+    return request<{ name: string; subfolder: string; type: string }>("/upload/image", {
+      method: "POST",
+      body: form,
+    });
+  },
+};
+
+/** The address of a stored picture. */
+export function viewUrl(image: ImageRef): string {
+  const query = new URLSearchParams({
+    filename: image.filename,
+    subfolder: image.subfolder ?? "",
+    type: image.type || "output",
+  });
+  return `/view?${query}`;
+}

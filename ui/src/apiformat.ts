@@ -1,0 +1,93 @@
+/** Recognises workflow files and lays API-format graphs out on the canvas. */
+
+import { LiteGraph, type LGraph, type LGraphNode } from "@comfyorg/litegraph";
+import type { IBaseWidget } from "./litegraph";
+import { CONTROL_NAME } from "./widgets/values";
+
+/** One node of an API-format graph: a value, or `[node id, output slot]`, per input. */
+export interface ApiNode {
+  class_type: string;
+  inputs: Record<string, unknown>;
+  _meta?: { title?: string };
+}
+export type ApiGraph = Record<string, ApiNode>;
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+export function isUiWorkflow(value: unknown): value is Record<string, unknown> & { nodes: unknown[] } {
+  return isRecord(value) && Array.isArray(value.nodes);
+}
+
+export function asApiGraph(value: unknown): ApiGraph | undefined {
+  const inner = isRecord(value) && isRecord(value.prompt) ? value.prompt : value;
+  if (!isRecord(inner)) return undefined;
+  const nodes = Object.values(inner);
+  const fits = (node: unknown): boolean =>
+    isRecord(node) && typeof node.class_type === "string" && isRecord(node.inputs);
+  return nodes.length > 0 && nodes.every(fits) ? (inner as unknown as ApiGraph) : undefined;
+}
+
+/** The link an input value stands for, if it is one. */
+export function asLink(value: unknown): [string, number] | undefined {
+  if (!Array.isArray(value) || value.length !== 2 || typeof value[1] !== "number") return undefined;
+  return [String(value[0]), value[1]];
+}
+
+/** How many links lie between a node and the start of the graph; loops count once. */
+export function columns(graph: ApiGraph): Map<string, number> {
+  const column = new Map<string, number>();
+  const visit = (id: string, path: Set<string>): number => {
+    const known = column.get(id);
+    if (known !== undefined) return known;
+    if (path.has(id)) return 0;
+    const below = new Set(path).add(id);
+    let depth = 0;
+    for (const value of Object.values(graph[id]?.inputs ?? {})) {
+      const link = asLink(value);
+      if (link && graph[link[0]]) depth = Math.max(depth, visit(link[0], below) + 1);
+    }
+    column.set(id, depth);
+    return depth;
+  };
+  for (const id of Object.keys(graph)) visit(id, new Set());
+  return column;
+}
+
+function fill(node: LGraphNode, inputs: Record<string, unknown>): void {
+  for (const widget of node.widgets ?? []) {
+    if (widget.name === CONTROL_NAME) widget.value = "fixed";
+    const value = inputs[widget.name];
+    if (value === undefined || asLink(value)) continue;
+    widget.value = value as IBaseWidget["value"];
+  }
+}
+
+/** Builds the graph on an empty canvas; ids that are whole numbers are kept. */
+export function buildFromApi(source: ApiGraph, target: LGraph): void {
+  const made = new Map<string, LGraphNode>();
+  const column = columns(source);
+  const heights = new Map<number, number>();
+  for (const [id, entry] of Object.entries(source)) {
+    const node = LiteGraph.createNode(entry.class_type, entry._meta?.title);
+    if (!node) continue;
+    if (/^\d+$/.test(id)) node.id = Number(id);
+    target.add(node);
+    fill(node, entry.inputs);
+    const at = column.get(id) ?? 0;
+    const y = heights.get(at) ?? 60;
+    node.pos = [60 + at * 340, y];
+    heights.set(at, y + node.size[1] + 70);
+    made.set(id, node);
+  }
+  for (const [id, entry] of Object.entries(source)) {
+    const node = made.get(id);
+    for (const [name, value] of Object.entries(entry.inputs)) {
+      const link = asLink(value);
+      const origin = link && made.get(link[0]);
+      if (!node || !link || !origin) continue;
+      if (node.findInputSlot(name) < 0) node.addInput(name, "*");
+      origin.connect(link[1], node, node.findInputSlot(name));
+    }
+  }
+}

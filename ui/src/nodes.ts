@@ -1,0 +1,315 @@
+/** Turns node definitions from `/v1/nodes` into litegraph node types. */
+
+import {
+  LGraphNode,
+  LiteGraph,
+  RenderShape,
+  type LGraph,
+} from "@comfyorg/litegraph";
+import type { IBaseWidget, ISerialisedNode } from "./litegraph";
+import { api, viewUrl, type InputSpec, type NodeSpec, type WidgetSpec } from "./api";
+import { palette } from "./theme";
+import { drawTitleBadge, drawTitleProgress, stateStroke } from "./nodeview";
+import { editor, isEditing, store } from "./app";
+import { toast } from "./ui/toasts";
+import { ComboField } from "./widgets/combo";
+import { NumberField } from "./widgets/number";
+import { PictureArea } from "./widgets/picture";
+import { TextField } from "./widgets/text";
+import { assign } from "./widgets/assign";
+import { alignValues, CONTROL_MODES, CONTROL_NAME, defaultValue, type Numeric } from "./widgets/values";
+
+/** Node types that exist in the editor only; the server drops or follows them. */
+export const EDITOR_ONLY = new Set(["Note", "MarkdownNote", "Reroute", "PrimitiveNode"]);
+
+/** Modes a node can be in, as workflow files number them. */
+export const MODE = { always: 0, mute: 2, bypass: 4 } as const;
+
+/** Every node of the page: a drawn state, a place for pictures, and slots from its definition. */
+export class ComfyNode extends LGraphNode {
+  static spec: NodeSpec | undefined;
+  pictures: PictureArea;
+  onPicture: ((index: number) => void) | undefined;
+
+  constructor(title: string, type: string) {
+    super(title, type);
+    this.serialize_widgets = true;
+    this.pictures = new PictureArea(this);
+    Object.assign(this.strokeStyles, {
+      state: () => stateStroke(this),
+    });
+  }
+
+  get spec(): NodeSpec | undefined {
+    return (this.constructor as typeof ComfyNode).spec;
+  }
+
+  override get renderingColor(): string {
+    return this.mode === MODE.bypass ? palette.cached : (super.renderingColor as string);
+  }
+
+  override drawProgressBar(ctx: CanvasRenderingContext2D): void {
+    drawTitleProgress(this, ctx);
+  }
+
+  override onDrawTitle(ctx: CanvasRenderingContext2D): void {
+    drawTitleBadge(this, ctx);
+  }
+
+  override onSerialize(data: ISerialisedNode): void {
+    data.size = [this.size[0], this.pictures.restingHeight];
+  }
+
+  override onResize(): void {
+    if (isEditing() && editor().resizing_node === this) this.pictures.resizedByHand();
+  }
+
+  override onWidgetChanged(): void {
+    store.emit("graph");
+  }
+
+  override onConnectionsChange(): void {
+    store.emit("graph");
+  }
+
+  /** The widget that feeds an input, if it has one. */
+  field(name: string): IBaseWidget | undefined {
+    return this.widgets?.find((widget) => widget.name === name);
+  }
+}
+
+function socketInput(input: InputSpec): boolean {
+  return input.group !== "hidden" && (!input.widget || input.force_input === true);
+}
+
+function fieldInput(input: InputSpec): boolean {
+  return input.group !== "hidden" && !socketInput(input);
+}
+
+function makeWidget(node: LGraphNode, name: string, spec: WidgetSpec): IBaseWidget {
+  const value = defaultValue(spec);
+  switch (spec.kind) {
+    case "int":
+    case "float":
+      return new NumberField(name, spec, value as Numeric, node) as IBaseWidget;
+    case "text":
+      return new TextField(name, value as string, spec.multiline ?? false, node) as IBaseWidget;
+    case "combo": {
+      const combo = new ComboField(name, spec.options, value as string, node);
+      combo.open = spec.open ?? false;
+      return combo as IBaseWidget;
+    }
+    case "bool":
+      return {
+        name,
+        type: "toggle",
+        value: value as boolean,
+        options: { on: spec.label_on, off: spec.label_off },
+        y: 0,
+      };
+  }
+}
+
+function addField(node: ComfyNode, input: InputSpec, spec: WidgetSpec): void {
+  const widget = node.addCustomWidget(makeWidget(node, input.name, spec));
+  widget.tooltip = input.tooltip;
+  if (spec.kind === "int" && spec.control_after_generate) {
+    const control = new ComboField(CONTROL_NAME, [...CONTROL_MODES], "randomize", node);
+    control.label = "after each run";
+    node.addCustomWidget(control as IBaseWidget);
+  }
+  if (spec.kind === "combo" && spec.upload === "image") {
+    node.addCustomWidget(uploadButton(node, input.name));
+  }
+}
+
+function uploadButton(node: ComfyNode, name: string): IBaseWidget {
+  return {
+    name: `upload ${name}`,
+    label: "choose a file…",
+    type: "button",
+    value: undefined,
+    options: {},
+    serialize: false,
+    y: 0,
+    callback: () => {
+      const picker = document.createElement("input");
+      picker.type = "file";
+      picker.accept = "image/*";
+      picker.onchange = () => {
+        const file = picker.files?.[0];
+        if (file) void uploadInto(node, name, file);
+      };
+      picker.click();
+    },
+  } as unknown as IBaseWidget;
+}
+
+/** Uploads a picture and selects it in the combo `name` of `node`. */
+export async function uploadInto(node: ComfyNode, name: string, file: File): Promise<void> {
+  const combo = node.field(name);
+  if (!(combo instanceof ComboField)) return;
+  try {
+    const stored = await api.uploadImage(file);
+    const value = stored.subfolder ? `${stored.subfolder}/${stored.name}` : stored.name;
+    if (!combo.choices.includes(value)) combo.choices = [...combo.choices, value];
+    assign(node, combo as IBaseWidget, value);
+    showInputPicture(node);
+  } catch (error) {
+    toast("error", `The upload failed: ${(error as Error).message}`);
+  }
+}
+
+/** The name of the input that picks an uploaded picture, if the node has one. */
+export function uploadInput(node: ComfyNode): string | undefined {
+  return node.spec?.inputs.find((i) => i.widget?.kind === "combo" && i.widget.upload === "image")
+    ?.name;
+}
+
+/** Shows the picture a node is set to load. */
+export function showInputPicture(node: ComfyNode): void {
+  const name = uploadInput(node);
+  const value = name === undefined ? undefined : node.field(name)?.value;
+  if (typeof value !== "string" || value === "") return;
+  const cut = value.lastIndexOf("/");
+  const image = { filename: value.slice(cut + 1), subfolder: value.slice(0, Math.max(cut, 0)) };
+  node.pictures.show([viewUrl({ ...image, type: "input" })]);
+}
+
+function build(node: ComfyNode, spec: NodeSpec): void {
+  for (const input of spec.inputs.filter(socketInput)) {
+    const shape = input.group === "optional" ? RenderShape.HollowCircle : undefined;
+    node.addInput(input.name, input.type, shape === undefined ? {} : { shape });
+  }
+  for (const input of spec.inputs.filter(fieldInput)) {
+    addField(node, input, input.widget as WidgetSpec);
+    node.addInput(input.name, input.type, { widget: { name: input.name } });
+  }
+  for (const output of spec.outputs) {
+    const shape = output.is_list ? RenderShape.GRID : undefined;
+    node.addOutput(output.name, output.type, shape === undefined ? {} : { shape });
+  }
+  node.addCustomWidget(node.pictures as IBaseWidget);
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(width, 240), height]);
+}
+
+/** Lays stored values over the fields and restores slots that older files leave out. */
+function restore(node: ComfyNode, spec: NodeSpec, info: ISerialisedNode): void {
+  const fields = (node.widgets ?? []).filter((widget) => widget.serialize !== false);
+  const stored: unknown = info.widgets_values;
+  const values = Array.isArray(stored)
+    ? alignValues(fields.map((widget) => widget.name), stored)
+    : new Map(Object.entries((stored as Record<string, unknown>) ?? {}));
+  for (const widget of fields) {
+    const input = spec.inputs.find(({ name }) => name === widget.name);
+    const value = values.get(widget.name);
+    if (value !== undefined && value !== null) widget.value = value as IBaseWidget["value"];
+    else if (input?.widget) widget.value = defaultValue(input.widget) as IBaseWidget["value"];
+    else if (widget.name === CONTROL_NAME) widget.value = "fixed";
+  }
+  for (const input of spec.inputs.filter(({ group }) => group !== "hidden")) {
+    const slot = node.inputs.find(({ name }) => name === input.name);
+    const extra = fieldInput(input) ? { widget: { name: input.name } } : {};
+    if (!slot) node.addInput(input.name, input.type, extra);
+    else Object.assign(slot, { type: input.type }, extra);
+  }
+  spec.outputs.forEach((output, index) => {
+    if (!node.outputs[index]) node.addOutput(output.name, output.type);
+  });
+}
+
+function defineNode(spec: NodeSpec): void {
+  const title = spec.display_name || spec.class;
+  class Defined extends ComfyNode {
+    static override title = title;
+    static override spec = spec;
+    constructor(given?: string) {
+      super(given || title, spec.class);
+      build(this, Defined.spec);
+    }
+
+    override onConfigure(info: ISerialisedNode): void {
+      restore(this, Defined.spec, info);
+      showInputPicture(this);
+    }
+
+    override onWidgetChanged(): void {
+      showInputPicture(this);
+      store.emit("graph");
+    }
+  }
+  LiteGraph.registerNodeType(spec.class, Defined);
+  // litegraph derives the category from slashes in the type; ours have none.
+  Defined.category = spec.category || "other";
+}
+
+/** A stand-in for a type the server does not offer: it keeps slots and values as they came. */
+function defineUnknown(type: string): void {
+  const editorOnly = EDITOR_ONLY.has(type);
+  class Unknown extends ComfyNode {
+    static override title = type;
+    static override skip_list = true;
+    private kept: unknown;
+
+    constructor(given?: string) {
+      super(given || type, type);
+      this.serialize_widgets = false;
+      this.has_errors = !editorOnly;
+    }
+
+    override onConfigure(info: ISerialisedNode): void {
+      this.kept = info.widgets_values;
+      if (type === "Note" || type === "MarkdownNote") this.showNote(info);
+    }
+
+    private showNote(info: ISerialisedNode): void {
+      const text = String(info.widgets_values?.[0] ?? "");
+      const note = new TextField("note", text, true, this);
+      note.callback = (value: string) => (this.kept = [value]);
+      this.addCustomWidget(note as IBaseWidget);
+    }
+
+    override onSerialize(data: ISerialisedNode): void {
+      super.onSerialize(data);
+      if (this.kept !== undefined) data.widgets_values = this.kept as never;
+    }
+  }
+  LiteGraph.registerNodeType(type, Unknown);
+}
+
+/** Registers every definition; existing nodes get their new choices. */
+export function registerNodes(specs: readonly NodeSpec[], graph: LGraph): void {
+  for (const spec of specs) {
+    const known = LiteGraph.registered_node_types[spec.class] as typeof ComfyNode | undefined;
+    if (known?.spec) {
+      known.spec = spec;
+      known.category = spec.category || "other";
+    } else {
+      defineNode(spec);
+    }
+  }
+  for (const node of graph.nodes) if (node instanceof ComfyNode) refreshChoices(node);
+}
+
+function refreshChoices(node: ComfyNode): void {
+  for (const input of node.spec?.inputs ?? []) {
+    const widget = node.field(input.name);
+    if (input.widget?.kind === "combo" && widget instanceof ComboField) {
+      widget.choices = input.widget.options;
+      if (widget.value === "" && input.widget.options[0]) widget.value = input.widget.options[0];
+    }
+  }
+  node.setDirtyCanvas(true, true);
+}
+
+/** Registers stand-ins for types of a workflow nobody defines; returns the ones truly missing. */
+export function registerMissing(types: Iterable<string>): string[] {
+  const missing = new Set<string>();
+  for (const type of types) {
+    const known = LiteGraph.registered_node_types[type] as typeof ComfyNode | undefined;
+    if (!known) defineUnknown(type);
+    if (!known?.spec && !EDITOR_ONLY.has(type)) missing.add(type);
+  }
+  return [...missing];
+}

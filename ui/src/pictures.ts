@@ -1,0 +1,33 @@
+/** Puts previews and results of the painted job onto the nodes. */
+
+import { viewUrl } from "./api";
+import { graph, store } from "./app";
+import { ComfyNode, uploadInput } from "./nodes";
+import { openLightbox } from "./ui/gallery";
+
+const previewing = new WeakSet<ComfyNode>();
+
+function update(node: ComfyNode): void {
+  const state = store.paintedJob()?.nodes.get(String(node.id));
+  if (state?.preview) {
+    previewing.add(node);
+    node.pictures.show([state.preview]);
+    return;
+  }
+  if (state && state.images.length > 0) {
+    const all = state.images.map((image) => ({ url: viewUrl(image), title: image.filename }));
+    node.pictures.onOpen = (index) => openLightbox(all, index);
+    node.pictures.show(all.map(({ url }) => url));
+    previewing.delete(node);
+    return;
+  }
+  // Results of the last run stay until new ones replace them; previews go at once.
+  if (previewing.delete(node) && uploadInput(node) === undefined) node.pictures.show([]);
+}
+
+export function startPictures(): void {
+  store.on("jobs", () => {
+    for (const node of graph.nodes) if (node instanceof ComfyNode) update(node);
+    graph.setDirtyCanvas(true, false);
+  });
+}
