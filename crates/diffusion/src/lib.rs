@@ -7,6 +7,7 @@ pub mod checkpoint;
 mod error;
 pub mod families;
 mod model;
+pub mod sampling;
 pub mod text;
 pub mod vae;
 

@@ -39,7 +39,14 @@ impl App {
             temp: config.temp_dir.clone(),
         };
         let hub = Hub::start(orchestrator.clone(), shutdown.clone());
-        Arc::new(Self { config, folders, orchestrator, hub, settings_writer: tokio::sync::Mutex::new(()), shutdown })
+        Arc::new(Self {
+            config,
+            folders,
+            orchestrator,
+            hub,
+            settings_writer: tokio::sync::Mutex::new(()),
+            shutdown,
+        })
     }
 
     /// Where the only user's files are; ComfyUI's name, so that its folder can be taken over.

@@ -110,7 +110,9 @@ impl From<std::io::Error> for ApiError {
         use std::io::ErrorKind as K;
         match error.kind() {
             K::NotFound => Self::not_found("no such file"),
-            K::StorageFull | K::QuotaExceeded => Self::from_code(ErrorCode::ResourceExhausted, "the disk is full"),
+            K::StorageFull | K::QuotaExceeded => {
+                Self::from_code(ErrorCode::ResourceExhausted, "the disk is full")
+            }
             _ => {
                 tracing::error!(%error, "file operation failed");
                 Self::internal(format!("file operation failed: {error}"))
@@ -121,7 +123,8 @@ impl From<std::io::Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({"error": {"code": self.code, "message": self.message, "details": self.details}});
+        let mut body =
+            json!({"error": {"code": self.code, "message": self.message, "details": self.details}});
         if let Some(node_errors) = self.node_errors {
             body["node_errors"] = node_errors;
         }
@@ -167,7 +170,11 @@ pub fn read_body(body: Body) -> Result<bytes::Bytes, ApiError> {
 
 /// The answer to a body above the limit.
 pub fn too_large() -> ApiError {
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the request body is larger than allowed")
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "payload_too_large",
+        "the request body is larger than allowed",
+    )
 }
 
 /// Parses a body as JSON.
@@ -186,11 +193,8 @@ pub fn read_optional_json(body: Body) -> Result<Value, ApiError> {
 
 fn parse_json(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", "the request body is not valid JSON").details(format!(
-            "line {}, column {}: {error}",
-            error.line(),
-            error.column()
-        ))
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", "the request body is not valid JSON")
+            .details(format!("line {}, column {}: {error}", error.line(), error.column()))
     })
 }
 
@@ -214,7 +218,10 @@ mod tests {
     #[test]
     fn rejections_keep_comfyui_types() {
         let error = ApiError::rejected(r#"{"type":"prompt_no_outputs","message":"m","details":"d"}"#, "");
-        assert_eq!((error.code.as_str(), error.message.as_str(), error.details.as_str()), ("prompt_no_outputs", "m", "d"));
+        assert_eq!(
+            (error.code.as_str(), error.message.as_str(), error.details.as_str()),
+            ("prompt_no_outputs", "m", "d")
+        );
         assert_eq!(error.node_errors, Some(json!({})));
     }
 }

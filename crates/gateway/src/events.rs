@@ -137,8 +137,11 @@ mod tests {
     #[test]
     fn durable_events_pass_once_and_in_order() {
         let durable = |seq| JobEvent { seq, kind: Some(Kind::Started(Started {})), ..Default::default() };
-        let fleeting =
-            JobEvent { seq: 0, kind: Some(Kind::NodeProgress(NodeProgress::default())), ..Default::default() };
+        let fleeting = JobEvent {
+            seq: 0,
+            kind: Some(Kind::NodeProgress(NodeProgress::default())),
+            ..Default::default()
+        };
         let mut position = Position::Live;
         assert!(position.admits(&fleeting));
         assert_eq!(position, Position::Live);

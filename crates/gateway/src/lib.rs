@@ -43,7 +43,8 @@ pub async fn run(
     let mut servers = JoinSet::new();
     for listener in listeners {
         tracing::info!(address = %listener.local_addr()?, "gateway listens");
-        let server = axum::serve(listener, router.clone()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let server =
+            axum::serve(listener, router.clone()).with_graceful_shutdown(stop.clone().cancelled_owned());
         servers.spawn(server.into_future());
     }
     tokio::pin!(shutdown);

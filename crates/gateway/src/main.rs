@@ -15,7 +15,8 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut listeners = Vec::new();
     for address in addresses {
-        listeners.push(TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}`"))?);
+        listeners
+            .push(TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}`"))?);
     }
     comfy_gateway::run(config, listeners, comfy_service::shutdown::signal()).await?;
     Ok(())

@@ -39,10 +39,7 @@ impl Orchestrator {
         &self.address
     }
 
-    async fn call<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, ApiError> {
+    async fn call<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, ApiError> {
         match tokio::time::timeout(CALL_LIMIT, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.explain(status)),
@@ -58,7 +55,11 @@ impl Orchestrator {
         let error = ApiError::from(status);
         if error.code == ErrorCode::Unavailable.as_str() {
             let message = format!("the orchestrator at `{}` cannot be reached", self.address);
-            return ApiError { details: error.message, message, ..ApiError::from_code(ErrorCode::Unavailable, "") };
+            return ApiError {
+                details: error.message,
+                message,
+                ..ApiError::from_code(ErrorCode::Unavailable, "")
+            };
         }
         error
     }

@@ -18,7 +18,11 @@ pub async fn check(request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN);
     match origin {
         Some(origin) if !is_allowed(origin.to_str().unwrap_or_default(), host.as_ref()) => {
-            tracing::warn!(?origin, host = host.map(|h| h.to_string()), "refused a request of another origin");
+            tracing::warn!(
+                ?origin,
+                host = host.map(|h| h.to_string()),
+                "refused a request of another origin"
+            );
             ApiError::new(StatusCode::FORBIDDEN, "forbidden_origin", "the request comes from another origin")
                 .into_response()
         }

@@ -2,7 +2,9 @@
 
 use crate::error::ApiError;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use std::path::Path;
@@ -23,7 +25,11 @@ const ACTIVE_TYPES: [&str; 6] = [
 ///
 /// # Errors
 /// 404 when it is not a file.
-pub async fn serve(path: &Path, method: axum::http::Method, headers: HeaderMap) -> Result<Response, ApiError> {
+pub async fn serve(
+    path: &Path,
+    method: axum::http::Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !tokio::fs::metadata(path).await?.is_file() {
         return Err(ApiError::not_found(format!("`{name}` is not a file")));
@@ -57,8 +63,10 @@ pub fn harmless(mut response: Response, name: &str) -> Response {
 }
 
 fn disposition(name: &str) -> HeaderValue {
-    let plain: String =
-        name.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() && !"\"\\".contains(c) { c } else { '_' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii() && !c.is_ascii_control() && !"\"\\".contains(c) { c } else { '_' })
+        .collect();
     let value = if plain == name {
         format!("filename=\"{name}\"")
     } else {

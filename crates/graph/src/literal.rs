@@ -1,11 +1,12 @@
 //! Constants on inputs.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// A constant that a person typed into a node.
 ///
 /// Integers are wide enough for every unsigned and signed 64-bit value, because a seed uses the whole `u64`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Literal {
     Bool(bool),
@@ -55,6 +56,53 @@ impl Literal {
             Self::Int(_) => "INT",
             Self::Float(_) => "FLOAT",
             Self::Text(_) => "STRING",
+        }
+    }
+}
+
+/// Written by hand, because serde's untagged enums cannot read an `i128` and would take every integer for a float.
+impl<'de> Deserialize<'de> for Literal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LiteralVisitor)
+    }
+}
+
+struct LiteralVisitor;
+
+impl Visitor<'_> for LiteralVisitor {
+    type Value = Literal;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a truth value, a number or a text")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Literal, E> {
+        Ok(Literal::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Literal, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Literal, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Literal, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Literal, E> {
+        Ok(value.into())
+    }
+}
+
+/// Reads an integer within an enum that serde tags internally, where it cannot read an `i128` itself.
+pub(crate) fn wide_int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i128, D::Error> {
+    match Literal::deserialize(deserializer)? {
+        Literal::Int(value) => Ok(value),
+        other => {
+            Err(D::Error::custom(format!("expected an integer, found a value of type {}", other.kind())))
         }
     }
 }

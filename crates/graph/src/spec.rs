@@ -68,9 +68,13 @@ pub struct InputSpec {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Widget {
     Int {
+        #[serde(deserialize_with = "crate::literal::wide_int")]
         default: i128,
+        #[serde(deserialize_with = "crate::literal::wide_int")]
         min: i128,
+        #[serde(deserialize_with = "crate::literal::wide_int")]
         max: i128,
+        #[serde(deserialize_with = "crate::literal::wide_int")]
         step: i128,
         /// Whether the page may change the value after each run (seeds).
         #[serde(default)]

@@ -341,11 +341,18 @@ impl ClipConfig {
         let [mlp_width, _] = shapes.need::<2>("encoder.layers.0.mlp.fc1.weight")?;
         let layers = shapes.count(|i| format!("encoder.layers.{i}.layer_norm1.weight"));
         if width == 0 || !width.is_multiple_of(64) {
-            return Err(format!("text width {width} does not split into heads of 64"));
+            return Err(format!("text width {width} is not a multiple of 64"));
         }
         if vocabulary < 49408 || positions < 77 {
             return Err(format!("{vocabulary} tokens at {positions} positions are too few for CLIP"));
         }
-        Ok(Self { prefix: prefix.into(), vocabulary, positions, width, mlp_width, layers, heads: width / 64 })
+        Ok(Self { prefix: prefix.into(), vocabulary, positions, width, mlp_width, layers, heads: clip_heads(width) })
     }
+}
+
+/// The head count of a CLIP text transformer, which no tensor shape tells.
+///
+/// Every published CLIP has heads of 64 channels; miniature models, too narrow for that, have four heads.
+fn clip_heads(width: usize) -> usize {
+    (width / 64).max(4)
 }

@@ -37,7 +37,7 @@ fn layout_is_read_from_shapes() {
     assert_eq!(vae.decoder_widths, [32, 64, 128, 128]);
     assert_eq!((vae.downscale(), vae.latent_channels, vae.decoder_blocks, vae.encoder_blocks), (8, 4, 3, 2));
     let clip = detection.clip.unwrap();
-    assert_eq!((clip.width, clip.layers, clip.heads), (64, 2, 1));
+    assert_eq!((clip.width, clip.layers, clip.heads), (64, 2, 4));
 }
 
 #[test]

@@ -97,7 +97,10 @@ impl JobFrames {
             Kind::Queued(_) => vec![status],
             Kind::Started(_) => {
                 self.started = true;
-                vec![status, self.message("execution_start", json!({"prompt_id": self.prompt_id, "timestamp": at}))]
+                vec![
+                    status,
+                    self.message("execution_start", json!({"prompt_id": self.prompt_id, "timestamp": at})),
+                ]
             }
             Kind::Cached(cached) => self.cached(&cached.nodes, at),
             Kind::NodeStarted(node) => self.node_started(&node.node_id),

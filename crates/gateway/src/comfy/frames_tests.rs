@@ -40,7 +40,8 @@ impl Run {
 
     fn on(&mut self, queue_remaining: u32, kind: Kind) -> &mut Self {
         self.seq += 1;
-        let event = JobEvent { seq: self.seq, at_ms: 1000, queue_remaining, kind: Some(kind), ..Default::default() };
+        let event =
+            JobEvent { seq: self.seq, at_ms: 1000, queue_remaining, kind: Some(kind), ..Default::default() };
         for frame in self.frames.on(&event) {
             self.sent.push(match frame {
                 Frame::Status { queue_remaining } => ("status".into(), status_data(queue_remaining, None)),
@@ -72,7 +73,10 @@ impl Run {
     }
 
     fn done(&mut self, id: &str, ui_json: &str) -> &mut Self {
-        self.on(1, Kind::NodeDone(NodeDone { node_id: id.into(), class: String::new(), ui_json: ui_json.into() }))
+        self.on(
+            1,
+            Kind::NodeDone(NodeDone { node_id: id.into(), class: String::new(), ui_json: ui_json.into() }),
+        )
     }
 
     fn node(&mut self, id: &str) -> &mut Self {
@@ -131,7 +135,8 @@ fn a_partly_cached_run_sends_what_comfyui_sends() {
 fn an_interrupted_run_sends_what_comfyui_sends() {
     let mut run = Run::new("pid-d", false);
     run.begin(&[("4", ""), ("6", ""), ("7", "")]).node("5").start("3");
-    run.on(0, Kind::Cancelled(Cancelled { node_id: "3".into(), class: "KSampler".into() })).check("d_interrupt");
+    run.on(0, Kind::Cancelled(Cancelled { node_id: "3".into(), class: "KSampler".into() }))
+        .check("d_interrupt");
 }
 
 #[test]

@@ -42,10 +42,17 @@ pub async fn get(State(app): State<Shared>, Query(params): Query<Params>) -> Res
 
 fn read_number(name: &str, text: Option<String>) -> Result<Option<i64>, ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`, not a whole number")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`, not a whole number")))
 }
 
-async fn collect(orchestrator: &Orchestrator, newest_first: bool, skip: usize, limit: usize) -> Result<Vec<Job>, ApiError> {
+async fn collect(
+    orchestrator: &Orchestrator,
+    newest_first: bool,
+    skip: usize,
+    limit: usize,
+) -> Result<Vec<Job>, ApiError> {
     let statuses = [JobStatus::Completed, JobStatus::Failed, JobStatus::Cancelled].map(Into::into).to_vec();
     let (mut jobs, mut skipped, mut offset) = (Vec::new(), 0, 0);
     while jobs.len() < limit {

@@ -143,7 +143,11 @@ impl Owner {
     }
 
     fn current_node(&self, sid: &str) -> Option<String> {
-        self.jobs.values().filter(|job| job.client_id() == sid).find_map(JobFrames::current_node).map(str::to_owned)
+        self.jobs
+            .values()
+            .filter(|job| job.client_id() == sid)
+            .find_map(JobFrames::current_node)
+            .map(str::to_owned)
     }
 
     async fn on_signal(&mut self, signal: Signal) {

@@ -47,7 +47,8 @@ fn known(folder: &str) -> Result<(), ApiError> {
 
 pub async fn files(State(app): State<Shared>, Path(folder): Path<String>) -> Result<Json<Value>, ComfyError> {
     known(&folder)?;
-    let mut names: Vec<String> = app.orchestrator.models(&folder).await?.into_iter().map(|m| m.name).collect();
+    let mut names: Vec<String> =
+        app.orchestrator.models(&folder).await?.into_iter().map(|m| m.name).collect();
     names.sort();
     Ok(Json(json!(names)))
 }
@@ -71,7 +72,10 @@ pub async fn folder_objects() -> Json<Value> {
     Json(folders.map(|name| json!({"name": name, "folders": []})).collect())
 }
 
-pub async fn file_objects(State(app): State<Shared>, Path(folder): Path<String>) -> Result<Json<Value>, ComfyError> {
+pub async fn file_objects(
+    State(app): State<Shared>,
+    Path(folder): Path<String>,
+) -> Result<Json<Value>, ComfyError> {
     known(&folder)?;
     let models = app.orchestrator.models(&folder).await?;
     let objects = models.iter().map(|model| {

@@ -16,7 +16,9 @@ pub async fn catalog(orchestrator: &Orchestrator) -> Result<Vec<CatalogNode>, Ap
         let Some(spec) = node.spec else { continue };
         let class = spec.class.clone();
         match NodeSpec::try_from(spec) {
-            Ok(spec) => catalog.push(CatalogNode { spec, stage: node.stage, stage_fingerprint: String::new() }),
+            Ok(spec) => {
+                catalog.push(CatalogNode { spec, stage: node.stage, stage_fingerprint: String::new() })
+            }
             Err(error) => tracing::warn!(class, stage = node.stage, %error, "unusable node description"),
         }
     }

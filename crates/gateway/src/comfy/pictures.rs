@@ -121,8 +121,9 @@ fn decode(file: &[u8]) -> Result<DynamicImage, ApiError> {
         ApiError::new(StatusCode::BAD_REQUEST, "not_a_picture", "the file is not a picture that can be read")
             .details(reason)
     };
-    let mut reader =
-        ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|error| unreadable(error.to_string()))?;
+    let mut reader = ImageReader::new(Cursor::new(file))
+        .with_guessed_format()
+        .map_err(|error| unreadable(error.to_string()))?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE_PX);
     limits.max_image_height = Some(MAX_SIDE_PX);
@@ -184,7 +185,8 @@ mod tests {
     use super::*;
 
     fn png(alpha: u8) -> Vec<u8> {
-        encode_png(&DynamicImage::ImageRgba8(RgbaImage::from_pixel(3, 2, image::Rgba([10, 20, 30, alpha])))).unwrap()
+        encode_png(&DynamicImage::ImageRgba8(RgbaImage::from_pixel(3, 2, image::Rgba([10, 20, 30, alpha]))))
+            .unwrap()
     }
 
     #[test]

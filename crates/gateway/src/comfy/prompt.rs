@@ -28,7 +28,9 @@ fn read_request(body: &Value) -> Result<SubmitWorkflowRequest, ApiError> {
             return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_prompt", "no prompt was given"));
         }
         prompt @ Value::Object(_) => prompt.to_string(),
-        _ => return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_prompt", "`prompt` is not an object")),
+        _ => {
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_prompt", "`prompt` is not an object"));
+        }
     };
     let extra_data = match &body["extra_data"] {
         Value::Null => String::new(),

@@ -29,7 +29,11 @@ pub async fn merge(State(app): State<Shared>, body: Body) -> Result<StatusCode, 
     }
 }
 
-pub async fn set(State(app): State<Shared>, Path(id): Path<String>, body: Body) -> Result<StatusCode, ComfyError> {
+pub async fn set(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<StatusCode, ComfyError> {
     Ok(change(&app, Map::from_iter([(id, read_json(body)?)])).await?)
 }
 
@@ -44,7 +48,8 @@ async fn change(app: &App, changes: Map<String, Value>) -> Result<StatusCode, Ap
     files::blocking(move || {
         let mut settings = read(&path)?;
         settings.extend(changes);
-        let text = serde_json::to_vec_pretty(&settings).map_err(|error| ApiError::internal(error.to_string()))?;
+        let text =
+            serde_json::to_vec_pretty(&settings).map_err(|error| ApiError::internal(error.to_string()))?;
         std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
         files::write_atomically(&path, &text)?;
         Ok(StatusCode::OK)

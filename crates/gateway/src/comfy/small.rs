@@ -72,9 +72,13 @@ pub async fn subscribe_logs(body: Body) -> Result<StatusCode, ComfyError> {
 }
 
 /// Names of the files in a picture folder, newest first.
-pub async fn folder_files(State(app): State<Shared>, Path(kind): Path<String>) -> Result<Json<Value>, ComfyError> {
-    let kind = FolderKind::parse(&kind)
-        .ok_or_else(|| ApiError::bad_request(format!("no type `{kind}`, expected one of {}", FolderKind::NAMES)))?;
+pub async fn folder_files(
+    State(app): State<Shared>,
+    Path(kind): Path<String>,
+) -> Result<Json<Value>, ComfyError> {
+    let kind = FolderKind::parse(&kind).ok_or_else(|| {
+        ApiError::bad_request(format!("no type `{kind}`, expected one of {}", FolderKind::NAMES))
+    })?;
     let root = app.folders.root(kind).to_owned();
     let names = files::blocking(move || {
         let mut found = Vec::new();

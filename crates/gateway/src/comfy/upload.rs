@@ -76,9 +76,9 @@ async fn read_form(form: Result<Multipart, MultipartRejection>) -> Result<Form, 
         let name = field.name().unwrap_or_default().to_owned();
         if name == "image" {
             let file_name = field.file_name().map(str::to_owned);
-            let file_name =
-                file_name.ok_or_else(|| ApiError::bad_request("`image` is not a file"))?;
-            picture = Some((files::file_name(&file_name)?.to_owned(), field.bytes().await.map_err(bad_form)?));
+            let file_name = file_name.ok_or_else(|| ApiError::bad_request("`image` is not a file"))?;
+            picture =
+                Some((files::file_name(&file_name)?.to_owned(), field.bytes().await.map_err(bad_form)?));
             continue;
         }
         let text = field.text().await.map_err(bad_form)?;

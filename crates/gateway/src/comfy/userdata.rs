@@ -47,7 +47,10 @@ impl WriteParams {
     }
 }
 
-pub async fn list(State(app): State<Shared>, Query(params): Query<ListParams>) -> Result<Json<Value>, ComfyError> {
+pub async fn list(
+    State(app): State<Shared>,
+    Query(params): Query<ListParams>,
+) -> Result<Json<Value>, ComfyError> {
     let Some(dir) = params.dir.filter(|dir| !dir.is_empty()) else {
         return Err(ApiError::bad_request("`dir` is missing").into());
     };
@@ -116,7 +119,9 @@ struct Entry {
 impl Entry {
     fn new(path: String, metadata: &std::fs::Metadata) -> Self {
         let seconds = |time: std::io::Result<SystemTime>| {
-            time.ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|age| age.as_secs_f64())
+            time.ok()
+                .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+                .map(|age| age.as_secs_f64())
         };
         let modified = seconds(metadata.modified()).unwrap_or(0.0);
         let created = seconds(metadata.created()).unwrap_or(modified);
@@ -223,7 +228,11 @@ fn target(root: &FsPath, relative: &FsPath, overwrite: bool) -> Result<PathBuf, 
         return Err(ApiError::new(StatusCode::CONFLICT, "already_exists", format!("`{name}` is a folder")));
     }
     if path.exists() && !overwrite {
-        return Err(ApiError::new(StatusCode::CONFLICT, "already_exists", format!("`{name}` exists already")));
+        return Err(ApiError::new(
+            StatusCode::CONFLICT,
+            "already_exists",
+            format!("`{name}` exists already"),
+        ));
     }
     Ok(path)
 }

@@ -32,10 +32,9 @@ pub async fn get(
         return Err(ApiError::not_found("`filename` is missing").into());
     };
     let folders = app.folders.clone();
-    let path = files::blocking(move || {
-        Ok(resolve(&folders, &filename, params.kind.as_deref(), &params.subfolder)?)
-    })
-    .await?;
+    let path =
+        files::blocking(move || Ok(resolve(&folders, &filename, params.kind.as_deref(), &params.subfolder)?))
+            .await?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let channel = Channel::parse(params.channel.as_deref());
     let rendered = match (params.preview, channel) {

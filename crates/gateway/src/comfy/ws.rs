@@ -32,7 +32,11 @@ pub fn server_features(max_upload_bytes: usize) -> Value {
     json!({"supports_preview_metadata": true, "max_upload_size": max_upload_bytes})
 }
 
-pub async fn connect(State(app): State<Shared>, Query(params): Query<Params>, upgrade: WebSocketUpgrade) -> Response {
+pub async fn connect(
+    State(app): State<Shared>,
+    Query(params): Query<Params>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let sid = if params.client_id.is_empty() {
         uuid::Uuid::new_v4().simple().to_string()
     } else {

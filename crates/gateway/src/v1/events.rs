@@ -70,7 +70,8 @@ fn read_after(headers: &HeaderMap, query: Option<&str>) -> Result<Option<u64>, A
         None => ("after", query.filter(|text| !text.is_empty())),
     };
     text.map(|text| {
-        text.parse().map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`, not a sequence number")))
+        text.parse()
+            .map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`, not a sequence number")))
     })
     .transpose()
 }
@@ -92,7 +93,9 @@ fn describe(kind: &Kind) -> (&'static str, Value) {
             let ids: Vec<&str> = cached.nodes.iter().map(|node| node.node_id.as_str()).collect();
             ("cached", json!({"nodes": ids}))
         }
-        Kind::NodeStarted(node) => ("node_started", json!({"node_id": node.node_id, "class_type": node.class})),
+        Kind::NodeStarted(node) => {
+            ("node_started", json!({"node_id": node.node_id, "class_type": node.class}))
+        }
         Kind::NodeProgress(node) => {
             ("node_progress", json!({"node_id": node.node_id, "value": node.value, "max": node.max}))
         }
@@ -107,7 +110,9 @@ fn describe(kind: &Kind) -> (&'static str, Value) {
             }
             ("node_done", fields)
         }
-        Kind::Failed(failed) => ("failed", json!({"error": error_json(&failed.error.clone().unwrap_or_default())})),
+        Kind::Failed(failed) => {
+            ("failed", json!({"error": error_json(&failed.error.clone().unwrap_or_default())}))
+        }
         Kind::Cancelled(cancelled) => {
             let mut fields = json!({});
             if !cancelled.node_id.is_empty() {

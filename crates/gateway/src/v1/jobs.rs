@@ -38,7 +38,10 @@ pub struct OutputParams {
     index: Option<String>,
 }
 
-pub async fn list(State(app): State<Shared>, Query(params): Query<ListParams>) -> Result<Json<Value>, ApiError> {
+pub async fn list(
+    State(app): State<Shared>,
+    Query(params): Query<ListParams>,
+) -> Result<Json<Value>, ApiError> {
     let limit = number("limit", params.limit.as_deref())?.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ApiError::bad_request(format!("`limit` is {limit}, expected 1..={MAX_LIMIT}")));
@@ -57,7 +60,9 @@ pub async fn list(State(app): State<Shared>, Query(params): Query<ListParams>) -
 
 fn number(name: &str, text: Option<&str>) -> Result<Option<u32>, ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`, not a whole number")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`, not a whole number")))
 }
 
 /// Reads a list of statuses joined by commas; empty means all.
@@ -140,7 +145,8 @@ fn pictures(job: &Job) -> Vec<Picture> {
     let mut pictures = Vec::new();
     for output in &job.outputs {
         let ui = object_or_empty(&output.ui_json);
-        let entries = ui.as_object().into_iter().flat_map(|ui| ui.values()).filter_map(Value::as_array).flatten();
+        let entries =
+            ui.as_object().into_iter().flat_map(|ui| ui.values()).filter_map(Value::as_array).flatten();
         for entry in entries {
             let Some(filename) = entry["filename"].as_str() else { continue };
             let subfolder = entry["subfolder"].as_str().unwrap_or_default();
@@ -221,14 +227,16 @@ mod tests {
 
     #[test]
     fn absent_parts_are_left_out() {
-        let mut job = Job { id: "j".into(), status: JobStatus::Queued.into(), number: 3.0, ..Default::default() };
+        let mut job =
+            Job { id: "j".into(), status: JobStatus::Queued.into(), number: 3.0, ..Default::default() };
         let json = job_json(&job);
         assert_eq!(json["number"].to_string(), "3");
         for key in ["started_at_ms", "finished_at_ms", "current_node", "progress", "error"] {
             assert!(json.get(key).is_none(), "{key}");
         }
         let ui_json = r#"{"images":[{"filename":"a b.png","subfolder":"x/y","type":"temp"}],"text":["t"]}"#;
-        job.outputs = vec![NodeUi { node_id: "9".into(), class: "SaveImage".into(), ui_json: ui_json.into() }];
+        job.outputs =
+            vec![NodeUi { node_id: "9".into(), class: "SaveImage".into(), ui_json: ui_json.into() }];
         assert_eq!(job_json(&job)["outputs"][0]["url"], "/view?filename=a%20b.png&subfolder=x%2Fy&type=temp");
     }
 }

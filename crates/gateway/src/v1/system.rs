@@ -49,7 +49,10 @@ pub async fn healthz() -> Json<Value> {
 pub async fn readyz(State(app): State<Shared>) -> Result<(StatusCode, Json<Value>), ApiError> {
     app.orchestrator.system().await?;
     if !app.hub.is_connected() {
-        return Err(ApiError::from_code(ErrorCode::Unavailable, "the orchestrator's events do not arrive yet"));
+        return Err(ApiError::from_code(
+            ErrorCode::Unavailable,
+            "the orchestrator's events do not arrive yet",
+        ));
     }
     Ok((StatusCode::OK, Json(json!({"status": "ready"}))))
 }

@@ -32,8 +32,9 @@ pub async fn convert(State(app): State<Shared>, body: Body) -> Result<Json<Value
         return Err(ApiError::bad_request("a workflow is a JSON object"));
     }
     let graph = app.orchestrator.convert(workflow.to_string()).await?;
-    let graph = serde_json::from_str(&graph)
-        .map_err(|error| ApiError::internal(format!("the orchestrator sent a graph that is not JSON: {error}")))?;
+    let graph = serde_json::from_str(&graph).map_err(|error| {
+        ApiError::internal(format!("the orchestrator sent a graph that is not JSON: {error}"))
+    })?;
     Ok(Json(graph))
 }
 

@@ -33,7 +33,11 @@ async fn what_the_page_asks_at_start_is_answered() {
         ("/v2/userdata", json!([])),
     ] {
         for prefix in ["", "/api"] {
-            assert_eq!(gateway.get(&format!("{prefix}{path}")).await, (200, expected.clone()), "{prefix}{path}");
+            assert_eq!(
+                gateway.get(&format!("{prefix}{path}")).await,
+                (200, expected.clone()),
+                "{prefix}{path}"
+            );
         }
     }
     for path in [
@@ -76,7 +80,8 @@ async fn what_the_page_asks_at_start_is_answered() {
 #[tokio::test]
 async fn prompts_are_refused_in_comfyuis_shape() {
     let gateway = Gateway::start().await;
-    let (status, refused) = gateway.post("/prompt", r#"{"prompt": {"1": {"class_type": "NoSuchNode"}}}"#).await;
+    let (status, refused) =
+        gateway.post("/prompt", r#"{"prompt": {"1": {"class_type": "NoSuchNode"}}}"#).await;
     let error = json!({
         "type": "invalid_prompt", "message": "node NoSuchNode does not exist", "details": "Node ID '#1'",
         "extra_info": {"a": 1},
@@ -109,7 +114,10 @@ async fn the_queue_is_shown_and_emptied() {
         "prompt": {"9": {"class_type": "SaveImage", "inputs": {"seed": u64::MAX}}}, "prompt_id": "run",
         "client_id": "cA", "extra_data": {"extra_pnginfo": {"workflow": {}}, "api_key_comfy_org": "secret"},
     });
-    assert_eq!(gateway.post("/prompt", body.to_string()).await.1, json!({"prompt_id": "run", "number": 0, "node_errors": {}}));
+    assert_eq!(
+        gateway.post("/prompt", body.to_string()).await.1,
+        json!({"prompt_id": "run", "number": 0, "node_errors": {}})
+    );
     for id in ["p1", "p2", "p3"] {
         gateway.submit(id, "").await;
     }
@@ -146,15 +154,24 @@ async fn history_is_told_paged_and_forgotten() {
     let entry = &history["a"];
     assert_eq!(entry["prompt"][1], "a");
     assert_eq!(entry["outputs"]["9"]["images"][0]["filename"], "x.png");
-    assert_eq!(entry["meta"]["9"], json!({"node_id": "9", "display_node": "9", "parent_node": null, "real_node_id": "9"}));
-    assert_eq!((&entry["status"]["status_str"], &entry["status"]["completed"]), (&json!("success"), &json!(true)));
+    assert_eq!(
+        entry["meta"]["9"],
+        json!({"node_id": "9", "display_node": "9", "parent_node": null, "real_node_id": "9"})
+    );
+    assert_eq!(
+        (&entry["status"]["status_str"], &entry["status"]["completed"]),
+        (&json!("success"), &json!(true))
+    );
     let kinds = |entry: &Value| -> Vec<String> {
         let messages = entry["status"]["messages"].as_array().unwrap();
         messages.iter().map(|message| message[0].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(kinds(entry), ["execution_start", "execution_cached", "execution_success"]);
     let (_, history) = gateway.get("/history/bad").await;
-    assert_eq!((&history["bad"]["status"]["status_str"], &history["bad"]["status"]["completed"]), (&json!("error"), &json!(false)));
+    assert_eq!(
+        (&history["bad"]["status"]["status_str"], &history["bad"]["status"]["completed"]),
+        (&json!("error"), &json!(false))
+    );
     assert_eq!(kinds(&history["bad"]), ["execution_start", "execution_interrupted"]);
     assert_eq!(gateway.get("/history/nosuch").await, (200, json!({})));
 
@@ -210,7 +227,10 @@ async fn userdata_is_written_listed_moved_and_deleted() {
     assert_eq!(gateway.get(file).await, (200, json!({"a": 3})));
 
     assert_eq!(gateway.get("/userdata?dir=workflows").await.1, json!(["g1.json"]));
-    assert_eq!(gateway.get("/userdata?dir=workflows&recurse=true&split=true").await.1, json!([["g1.json", "g1.json"]]));
+    assert_eq!(
+        gateway.get("/userdata?dir=workflows&recurse=true&split=true").await.1,
+        json!([["g1.json", "g1.json"]])
+    );
     let (_, list) = gateway.get("/userdata?dir=workflows&recurse=true&split=true&full_info=true").await;
     assert_eq!((&list[0]["path"], &list[0]["size"]), (&json!("g1.json"), &json!(7)));
     let (_, list) = gateway.get("/v2/userdata?path=workflows").await;

@@ -3,16 +3,18 @@
 use comfy_graph::spec::{InputSpec, NodeSpec, OutputSpec};
 use comfy_proto::orchestrator as pb;
 use comfy_proto::orchestrator::job_event::Kind;
-use comfy_proto::orchestrator::orchestrator_service_server::{OrchestratorService, OrchestratorServiceServer};
+use comfy_proto::orchestrator::orchestrator_service_server::{
+    OrchestratorService, OrchestratorServiceServer,
+};
 use comfy_proto::orchestrator::{Job, JobEvent, JobStatus};
 use comfy_proto::stage::{ListModelsRequest, ListModelsResponse, ModelFile};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
@@ -32,48 +34,60 @@ pub struct Fake {
     live: broadcast::Sender<JobEvent>,
 }
 
-/// The fake while it serves.
+/// The fake while it serves. Its runtime is its own: ending it cuts every connection, as the death of a process does.
 pub struct Running {
     pub fake: Fake,
     pub address: SocketAddr,
-    server: JoinHandle<()>,
+    runtime: Option<Runtime>,
 }
 
 impl Running {
     pub async fn start() -> Self {
         let state = State { jobs: Vec::new(), seq: 0, submitted: Vec::new(), failure: None };
         let fake = Fake { state: Arc::new(Mutex::new(state)), live: broadcast::channel(256).0 };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = fake.clone().serve(listener);
-        Self { fake, address, server }
+        let mut running = Self { fake, address: "127.0.0.1:0".parse().unwrap(), runtime: None };
+        running.start_again().await;
+        running
     }
 
     /// Cuts every connection; the durable events stay.
     pub async fn stop(&mut self) {
-        self.server.abort();
-        let _ = (&mut self.server).await;
-        // Streams that were being served see their channel close.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
         self.fake.live = broadcast::channel(256).0;
+        let closed = async { while TcpStream::connect(self.address).await.is_ok() {} };
+        crate::gateway::within(closed).await;
     }
 
     pub async fn start_again(&mut self) {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
-        self.server = self.fake.clone().serve(socket.listen(64).unwrap());
+        let socket = std::net::TcpListener::bind(self.address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        self.address = socket.local_addr().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let service = OrchestratorServiceServer::new(self.fake.clone());
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(TcpListener::from_std(socket).unwrap());
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+                .unwrap();
+        });
+        self.runtime = Some(runtime);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 impl Fake {
-    fn serve(self, listener: TcpListener) -> JoinHandle<()> {
-        tokio::spawn(async move {
-            let service = OrchestratorServiceServer::new(self);
-            let incoming = TcpListenerStream::new(listener);
-            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
-        })
-    }
-
     pub fn submitted(&self) -> Vec<pb::SubmitWorkflowRequest> {
         self.state.lock().unwrap().submitted.clone()
     }
@@ -119,14 +133,20 @@ impl Fake {
         self.happen(job_id, Kind::Cached(pb::Cached { nodes: Vec::new() }));
         for (index, (id, class)) in nodes.iter().enumerate() {
             let (node_id, class) = (id.to_string(), class.to_string());
-            self.happen(job_id, Kind::NodeStarted(pb::NodeStarted { node_id: node_id.clone(), class: class.clone() }));
+            self.happen(
+                job_id,
+                Kind::NodeStarted(pb::NodeStarted { node_id: node_id.clone(), class: class.clone() }),
+            );
             if class == "KSampler" {
                 for value in 1..=2 {
                     let node_id = node_id.clone();
                     self.happen(job_id, Kind::NodeProgress(pb::NodeProgress { node_id, value, max: 2 }));
                 }
-                let preview =
-                    pb::Preview { node_id: node_id.clone(), mime: "image/jpeg".into(), data: b"jpeg".to_vec() };
+                let preview = pb::Preview {
+                    node_id: node_id.clone(),
+                    mime: "image/jpeg".into(),
+                    data: b"jpeg".to_vec(),
+                };
                 self.happen(job_id, Kind::Preview(preview));
             }
             let last = index + 1 == nodes.len();
@@ -225,15 +245,16 @@ impl OrchestratorService for Fake {
                 "type": "invalid_prompt", "message": "node NoSuchNode does not exist",
                 "details": "Node ID '#1'", "extra_info": {"a": 1},
             });
-            let rejected =
-                pb::Rejected { error_json: error.to_string(), node_errors_json: r#"{"1":{"errors":[]}}"#.into() };
+            let rejected = pb::Rejected {
+                error_json: error.to_string(),
+                node_errors_json: r#"{"1":{"errors":[]}}"#.into(),
+            };
             return Ok(Response::new(pb::SubmitWorkflowResponse { result: Some(R::Rejected(rejected)) }));
         }
         let (id, number) = {
             let mut state = self.state.lock().unwrap();
             let number = state.jobs.len() as f64;
-            let id =
-                if request.job_id.is_empty() { format!("job-{number}") } else { request.job_id.clone() };
+            let id = if request.job_id.is_empty() { format!("job-{number}") } else { request.job_id.clone() };
             state.jobs.push(Job {
                 id: id.clone(),
                 status: JobStatus::Queued.into(),
@@ -254,7 +275,10 @@ impl OrchestratorService for Fake {
         Ok(Response::new(pb::SubmitWorkflowResponse { result: Some(R::Accepted(accepted)) }))
     }
 
-    async fn get_job(&self, request: Request<pb::GetJobRequest>) -> Result<Response<pb::GetJobResponse>, Status> {
+    async fn get_job(
+        &self,
+        request: Request<pb::GetJobRequest>,
+    ) -> Result<Response<pb::GetJobResponse>, Status> {
         self.check()?;
         let id = request.into_inner().job_id;
         let state = self.state.lock().unwrap();
@@ -290,7 +314,8 @@ impl OrchestratorService for Fake {
         request: Request<pb::CancelJobRequest>,
     ) -> Result<Response<pb::CancelJobResponse>, Status> {
         let id = request.into_inner().job_id;
-        let job = self.get_job(Request::new(pb::GetJobRequest { job_id: id.clone() })).await?.into_inner().job;
+        let job =
+            self.get_job(Request::new(pb::GetJobRequest { job_id: id.clone() })).await?.into_inner().job;
         let job = job.expect("found");
         let cancelled = job.finished_ms == 0;
         if cancelled {

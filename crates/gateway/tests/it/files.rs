@@ -5,7 +5,13 @@ use reqwest::multipart::{Form, Part};
 use serde_json::json;
 use std::io::Cursor;
 
-async fn upload(gateway: &Gateway, route: &str, name: &str, content: &[u8], fields: &[(&str, &str)]) -> Answer {
+async fn upload(
+    gateway: &Gateway,
+    route: &str,
+    name: &str,
+    content: &[u8],
+    fields: &[(&str, &str)],
+) -> Answer {
     let part = Part::bytes(content.to_vec()).file_name(name.to_owned());
     let form = fields.iter().fold(Form::new().part("image", part), |form, (name, value)| {
         form.text(name.to_string(), value.to_string())
@@ -138,7 +144,11 @@ async fn pictures_are_served_in_parts_and_in_other_forms() {
         assert_eq!(response.headers()["content-type"], mime, "{query}");
         assert!(response.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
     }
-    for query in ["filename=notimage.png&preview=webp;90", "filename=notimage.png&channel=a", "filename=a.png&preview=webp;500"] {
+    for query in [
+        "filename=notimage.png&preview=webp;90",
+        "filename=notimage.png&channel=a",
+        "filename=a.png&preview=webp;500",
+    ] {
         assert_eq!(gateway.get(&format!("/view?{query}")).await.0, 400, "{query}");
     }
     let head = gateway.http.head(gateway.url("/view?filename=a.png")).send().await.unwrap();
@@ -193,12 +203,14 @@ async fn no_name_leads_out_of_its_folder() {
         assert!(!answer.contains("secret.png\""), "{path} lists: {answer}");
     }
     for path in ["/userdata/..%2Fnew.json", "/userdata/%2Fnew.json", "/userdata/a%2F..%2F..%2Fnew.json"] {
-        let answer = gateway.raw(&format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0")).await;
+        let answer =
+            gateway.raw(&format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0")).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
     }
     gateway.write("user/default/mine.json", "{}");
     for path in ["/userdata/mine.json/move/..%2Fnew.json", "/userdata/..%2Fsecret.png/move/mine2.png"] {
-        let answer = gateway.raw(&format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0")).await;
+        let answer =
+            gateway.raw(&format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0")).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
     }
     assert!(!gateway.path("user/new.json").exists() && gateway.path("user/secret.png").exists());

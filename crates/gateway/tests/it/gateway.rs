@@ -176,8 +176,13 @@ impl Ws {
 
     /// The next frame: its JSON, or `{"binary": hex of the first 8 bytes}`.
     pub async fn next(&mut self) -> Value {
+        // Pings do not count as an answer.
+        within(self.receive()).await
+    }
+
+    async fn receive(&mut self) -> Value {
         loop {
-            match within(self.0.next()).await.expect("the socket is open").unwrap() {
+            match self.0.next().await.expect("the socket is open").unwrap() {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
                 Message::Binary(bytes) => {
                     let head: String = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -215,6 +220,11 @@ pub struct SseEvent {
 impl Sse {
     /// The next event; `None` when the stream has ended.
     pub async fn next(&mut self) -> Option<SseEvent> {
+        // Keep-alive comments do not count as an answer.
+        within(self.receive()).await
+    }
+
+    async fn receive(&mut self) -> Option<SseEvent> {
         loop {
             if let Some((block, rest)) = self.buffer.split_once("\n\n") {
                 let event = parse_event(block);
@@ -224,7 +234,7 @@ impl Sse {
                     None => continue,
                 }
             }
-            let chunk = within(self.response.chunk()).await.unwrap()?;
+            let chunk = self.response.chunk().await.unwrap()?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }

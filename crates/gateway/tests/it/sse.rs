@@ -82,14 +82,15 @@ async fn all_jobs_are_followed_from_now_on() {
     let gateway = Gateway::start().await;
     gateway.submit("old", "").await;
     gateway.fake().run("old", &NODES, SAVED);
-    // The event stream of the gateway has caught up when a socket has.
+    // "Now" is where the gateway's own event stream is, and a socket shows how far that has come.
     let mut socket = gateway.ws("x").await;
-    gateway.submit("new", "").await;
-    while socket.next().await["data"]["status"]["exec_info"]["queue_remaining"] != 1 {}
-    let mut events = gateway.sse("/v1/events", None).await;
+    gateway.submit("new", "x").await;
     gateway.fake().happen("new", Kind::Started(pb::Started {}));
+    while socket.next().await["type"] != "execution_start" {}
+    let mut events = gateway.sse("/v1/events", None).await;
+    gateway.fake().happen("new", Kind::Cached(pb::Cached::default()));
     let event = events.next().await.unwrap();
-    assert_eq!((event.kind.as_str(), &event.data["job_id"]), ("started", &json!("new")));
+    assert_eq!((event.kind.as_str(), &event.data["job_id"]), ("cached", &json!("new")));
 }
 
 #[tokio::test]

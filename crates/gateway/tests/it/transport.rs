@@ -33,9 +33,12 @@ async fn the_page_is_served_or_missed_in_words() {
 async fn other_origins_are_refused() {
     let gateway = Gateway::start().await;
     let own = format!("http://{}", gateway.address);
-    for (origin, status) in [(own.as_str(), 200), ("http://evil.example", 403), ("null", 403), ("http://127.0.0.1:1", 403)] {
+    for (origin, status) in
+        [(own.as_str(), 200), ("http://evil.example", 403), ("null", 403), ("http://127.0.0.1:1", 403)]
+    {
         for (method, path) in [("POST", "/queue"), ("POST", "/api/queue"), ("GET", "/queue")] {
-            let request = gateway.http.request(method.parse().unwrap(), gateway.url(path)).header("origin", origin);
+            let request =
+                gateway.http.request(method.parse().unwrap(), gateway.url(path)).header("origin", origin);
             let response = request.body("{}").send().await.unwrap();
             assert_eq!(response.status().as_u16(), status, "{method} {path} from {origin}");
         }
@@ -79,7 +82,8 @@ async fn it_listens_on_both_addresses_and_stops_with_open_streams() {
     let grpc = format!("http://{}", orchestrator.address);
     let ui_dir = dir.path().display().to_string();
     let config =
-        comfy_gateway::Config::try_parse_from(["gateway", "--orchestrator-addr", &grpc, "--ui-dir", &ui_dir]).unwrap();
+        comfy_gateway::Config::try_parse_from(["gateway", "--orchestrator-addr", &grpc, "--ui-dir", &ui_dir])
+            .unwrap();
     let listeners =
         [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
     let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());

@@ -80,8 +80,7 @@ async fn a_prompt_of_nobody_is_nobodys_business() {
 #[tokio::test]
 async fn flags_count_in_the_first_json_message_only() {
     let gateway = Gateway::start().await;
-    let features =
-        json!({"type": "feature_flags", "data": {"supports_preview_metadata": true, "max_upload_size": 200_000}});
+    let features = json!({"type": "feature_flags", "data": {"supports_preview_metadata": true, "max_upload_size": 200_000}});
     let mut first = greeted(&gateway, "c1").await;
     first.send("garbage").await;
     first.send(FLAGS).await;
@@ -112,7 +111,9 @@ async fn who_comes_back_hears_the_current_node_and_replaces_itself() {
     let mut older = greeted(&gateway, "cA").await;
     gateway.submit("pid", "cA").await;
     gateway.fake().happen("pid", Kind::Started(pb::Started {}));
-    gateway.fake().happen("pid", Kind::NodeStarted(pb::NodeStarted { node_id: "3".into(), class: "K".into() }));
+    gateway
+        .fake()
+        .happen("pid", Kind::NodeStarted(pb::NodeStarted { node_id: "3".into(), class: "K".into() }));
     while older.next().await["type"] != "executing" {}
 
     let mut newer = gateway.ws("cA").await;
@@ -149,17 +150,25 @@ async fn failures_and_interrupts_end_a_prompt() {
     gateway.fake().happen("bad", Kind::Failed(pb::Failed { error: Some(error) }));
     assert_eq!(socket.kinds(3).await, ["status", "status", "execution_start"]);
     let failed = socket.next().await;
-    assert_eq!((&failed["type"], &failed["data"]["exception_message"]), (&json!("execution_error"), &json!("no")));
+    assert_eq!(
+        (&failed["type"], &failed["data"]["exception_message"]),
+        (&json!("execution_error"), &json!("no"))
+    );
     assert_eq!(socket.kinds(2).await, ["status", "executing"]);
 
     gateway.submit("long", "cA").await;
     gateway.fake().happen("long", Kind::Started(pb::Started {}));
-    gateway.fake().happen("long", Kind::NodeStarted(pb::NodeStarted { node_id: "3".into(), class: "K".into() }));
+    gateway
+        .fake()
+        .happen("long", Kind::NodeStarted(pb::NodeStarted { node_id: "3".into(), class: "K".into() }));
     assert_eq!(gateway.post("/interrupt", r#"{"prompt_id": "another"}"#).await.0, 200);
     assert_eq!(gateway.post("/api/interrupt", "").await.0, 200);
     assert_eq!(socket.kinds(5).await, ["status", "status", "execution_start", "progress_state", "executing"]);
     let interrupted = socket.next().await;
-    assert_eq!((&interrupted["type"], &interrupted["data"]["node_id"]), (&json!("execution_interrupted"), &json!("3")));
+    assert_eq!(
+        (&interrupted["type"], &interrupted["data"]["node_id"]),
+        (&json!("execution_interrupted"), &json!("3"))
+    );
     assert_eq!(socket.kinds(2).await, ["status", "executing"]);
 }
 

@@ -34,7 +34,13 @@ pub(super) fn convert(input: &InputSpec, value: &Value) -> Result<Literal, Box<N
     };
     let literal = literal.map_err(|problem| invalid_type(input, value, &problem))?;
     check_limits(input, &literal)?;
-    Ok(literal)
+    match literal {
+        // Neither JSON nor the wire carries more.
+        Literal::Int(int) if i64::try_from(int).is_err() && u64::try_from(int).is_err() => {
+            Err(invalid_type(input, value, "the value does not fit 64 bits"))
+        }
+        fits => Ok(fits),
+    }
 }
 
 fn to_int(value: &Value) -> Result<i128, String> {
@@ -205,6 +211,9 @@ mod tests {
         check(&input, json!({"__value__": 7}), Ok(Literal::Int(7)));
         check(&input, json!("18446744073709551616"), Err("value_bigger_than_max"));
         check(&input, json!(-1), Err("value_smaller_than_min"));
+        let unbounded = InputSpec::socket("count", "INT");
+        check(&unbounded, json!(i64::MIN), Ok(i64::MIN.into()));
+        check(&unbounded, json!("18446744073709551616"), Err("invalid_input_type"));
         for bad in [
             json!("1.9"),
             json!("_1"),

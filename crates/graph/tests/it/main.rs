@@ -1,5 +1,7 @@
 //! Black-box tests of the graph crate against figures recorded from ComfyUI.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+
 mod cache_keys;
 mod object_info;
 mod specs;

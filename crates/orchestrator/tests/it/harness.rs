@@ -100,7 +100,9 @@ impl Orchestrator {
             run_with(config, volume, listener, stopped).await.unwrap();
         });
         let url = format!("http://{address}");
-        let client = OrchestratorServiceClient::connect(url).await.unwrap();
+        let mut client = OrchestratorServiceClient::connect(url).await.unwrap();
+        // The listener takes connections before the service answers.
+        client.get_system(pb::GetSystemRequest {}).await.unwrap();
         Self { runtime: Some(runtime), stop, served: Some(served), client }
     }
 
@@ -136,6 +138,20 @@ impl Orchestrator {
     pub async fn job(&mut self, id: &str) -> pb::Job {
         let request = pb::GetJobRequest { job_id: id.into() };
         self.client.get_job(request).await.unwrap().into_inner().job.unwrap()
+    }
+
+    /// Waits until this many nodes are committed: a stage is ahead of what the orchestrator has heard and kept.
+    pub async fn wait_done(&mut self, id: &str, nodes: u32) -> pb::Job {
+        let waiting = async {
+            loop {
+                let job = self.job(id).await;
+                if job.nodes_done >= nodes {
+                    break job;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the nodes are committed within 30 s")
     }
 
     /// Every event of a job after a sequence number, up to its end.

@@ -1,5 +1,7 @@
 //! The orchestrator from outside: over gRPC on port 0, with fake stages.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+
 mod api;
 mod cache;
 mod cancel;

@@ -12,7 +12,7 @@ async fn a_job_survives_a_crash_of_the_orchestrator() {
     let running = orchestrator.submit(&text_to_image(1)).await;
     let waiting = orchestrator.submit(&text_to_image(2)).await;
     world.sampler.wait_started("Sample", 1).await;
-    let before = orchestrator.job(&running).await;
+    let before = orchestrator.wait_done(&running, 2).await;
     orchestrator.kill();
     world.sampler.release("Sample");
 

@@ -42,6 +42,7 @@ async fn a_stage_that_crashes_and_comes_back_costs_no_job() {
     world.sampler.hold("Sample");
     let id = orchestrator.submit(&text_to_image(1)).await;
     world.sampler.wait_started("Sample", 1).await;
+    orchestrator.wait_done(&id, 2).await;
     world.sampler.kill();
     world.sampler.release("Sample");
     world.sampler.restart();

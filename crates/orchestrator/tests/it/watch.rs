@@ -41,7 +41,7 @@ async fn a_watcher_of_everything_sees_every_job_in_order() {
     let mut seen = Vec::new();
     let mut whole = whole.map(|answer| answer.unwrap().event.unwrap());
     while seen.last().is_none_or(|event: &pb::JobEvent| {
-        event.job_id != after || durable(&[event.clone()]) != ["succeeded"]
+        event.job_id != after || durable(std::slice::from_ref(event)) != ["succeeded"]
     }) {
         seen.push(tokio::time::timeout(PATIENCE, whole.next()).await.unwrap().unwrap());
     }
