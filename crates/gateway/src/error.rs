@@ -16,9 +16,15 @@ pub struct ApiError {
     pub code: String,
     pub message: String,
     pub details: String,
-    /// ComfyUI's `extra_info`; empty almost always.
+    /// What a refused workflow adds; boxed, because errors are returned everywhere and this is rare.
+    pub rejection: Option<Box<Rejection>>,
+}
+
+/// What ComfyUI's page is told about a refused workflow beyond words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejection {
     pub extra_info: Value,
-    pub node_errors: Option<Value>,
+    pub node_errors: Value,
 }
 
 /// The same error in the shape that ComfyUI's page reads: `{"error":{"type",…,"extra_info"},"node_errors":{}}`.
@@ -27,14 +33,7 @@ pub struct ComfyError(pub ApiError);
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.into(),
-            message: message.into(),
-            details: String::new(),
-            extra_info: json!({}),
-            node_errors: None,
-        }
+        Self { status, code: code.into(), message: message.into(), details: String::new(), rejection: None }
     }
 
     /// A request that is wrong.
@@ -72,8 +71,10 @@ impl ApiError {
             code,
             message: text("message"),
             details: text("details"),
-            extra_info: error.get("extra_info").cloned().unwrap_or_else(|| json!({})),
-            node_errors: Some(object_or_empty(node_errors_json)),
+            rejection: Some(Box::new(Rejection {
+                extra_info: error.get("extra_info").cloned().unwrap_or_else(|| json!({})),
+                node_errors: object_or_empty(node_errors_json),
+            })),
         }
     }
 }
@@ -125,8 +126,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut body =
             json!({"error": {"code": self.code, "message": self.message, "details": self.details}});
-        if let Some(node_errors) = self.node_errors {
-            body["node_errors"] = node_errors;
+        if let Some(rejection) = self.rejection {
+            body["node_errors"] = rejection.node_errors;
         }
         (self.status, Json(body)).into_response()
     }
@@ -135,14 +136,18 @@ impl IntoResponse for ApiError {
 impl IntoResponse for ComfyError {
     fn into_response(self) -> Response {
         let error = self.0;
+        let (extra_info, node_errors) = match error.rejection {
+            Some(rejection) => (rejection.extra_info, rejection.node_errors),
+            None => (json!({}), json!({})),
+        };
         let body = json!({
             "error": {
                 "type": error.code,
                 "message": error.message,
                 "details": error.details,
-                "extra_info": error.extra_info,
+                "extra_info": extra_info,
             },
-            "node_errors": error.node_errors.unwrap_or_else(|| json!({})),
+            "node_errors": node_errors,
         });
         (error.status, Json(body)).into_response()
     }
@@ -222,6 +227,6 @@ mod tests {
             (error.code.as_str(), error.message.as_str(), error.details.as_str()),
             ("prompt_no_outputs", "m", "d")
         );
-        assert_eq!(error.node_errors, Some(json!({})));
+        assert_eq!(error.rejection.unwrap().node_errors, json!({}));
     }
 }

@@ -34,12 +34,15 @@ pub enum Position {
 
 impl Position {
     /// Whether an event is new here; moves on when it is durable.
-    fn admits(&mut self, event: &JobEvent) -> bool {
+    ///
+    /// `is_first`: nothing durable has come over this connection yet. The orchestrator sends what is after the
+    /// position it was given, so a smaller number at the beginning comes from another database and counts afresh.
+    fn admits(&mut self, event: &JobEvent, is_first: bool) -> bool {
         if !is_durable(event) {
             return true;
         }
         match *self {
-            Position::After(seq) if event.seq <= seq => false,
+            Position::After(seq) if event.seq <= seq && !is_first => false,
             _ => {
                 *self = Position::After(event.seq);
                 true
@@ -116,11 +119,13 @@ async fn follow_once(
     if sender.send(Signal::Connected { live }).await.is_err() {
         return Ok(Some(End));
     }
+    let mut is_first = true;
     while let Some(response) = stream.message().await? {
         let Some(event) = response.event else { continue };
-        if !position.admits(&event) {
+        if !position.admits(&event, is_first) {
             continue;
         }
+        is_first &= !is_durable(&event);
         let last = !job_id.is_empty() && is_terminal(&event);
         if sender.send(Signal::Event(event)).await.is_err() || last {
             return Ok(Some(End));
@@ -143,13 +148,16 @@ mod tests {
             ..Default::default()
         };
         let mut position = Position::Live;
-        assert!(position.admits(&fleeting));
+        assert!(position.admits(&fleeting, true));
         assert_eq!(position, Position::Live);
-        assert!(position.admits(&durable(5)));
-        assert!(!position.admits(&durable(5)));
-        assert!(!position.admits(&durable(4)));
-        assert!(position.admits(&fleeting));
-        assert!(position.admits(&durable(6)));
+        assert!(position.admits(&durable(5), true));
+        assert!(!position.admits(&durable(5), false));
+        assert!(!position.admits(&durable(4), false));
+        assert!(position.admits(&fleeting, false));
+        assert!(position.admits(&durable(6), false));
         assert_eq!(position, Position::After(6));
+        // Another connection, another database.
+        assert!(position.admits(&durable(1), true));
+        assert_eq!(position, Position::After(1));
     }
 }

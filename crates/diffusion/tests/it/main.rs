@@ -8,5 +8,6 @@ mod full_size;
 mod hostile_files;
 mod models;
 mod reference;
+mod sample;
 mod tiny;
 mod tokens;

@@ -23,7 +23,7 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Shared {
     connected: AtomicBool,
-    /// The greatest sequence number of a durable event; 0: none yet.
+    /// The sequence number of the last durable event; 0: none yet.
     latest_seq: AtomicU64,
 }
 
@@ -171,7 +171,7 @@ impl Owner {
         let request = ListJobsRequest { statuses, detail: true, ..Default::default() };
         for job in self.orchestrator.jobs(request).await?.jobs {
             for event in &job.durable_events {
-                self.note_seq(event);
+                self.shared.latest_seq.fetch_max(event.seq, Ordering::Relaxed);
                 let frames = self.job(event).on(event);
                 // Old queue lengths would only confuse.
                 let frames = frames.into_iter().filter(|frame| !matches!(frame, Frame::Status { .. }));
@@ -186,14 +186,10 @@ impl Owner {
         self.jobs.entry(event.job_id.clone()).or_insert_with(|| JobFrames::new(event))
     }
 
-    fn note_seq(&self, event: &JobEvent) {
-        if is_durable(event) {
-            self.shared.latest_seq.fetch_max(event.seq, Ordering::Relaxed);
-        }
-    }
-
     fn on_event(&mut self, event: &JobEvent) {
-        self.note_seq(event);
+        if is_durable(event) {
+            self.shared.latest_seq.store(event.seq, Ordering::Relaxed);
+        }
         let job = self.job(event);
         let frames = job.on(event);
         let (client_id, ended) = (job.client_id().to_owned(), job.has_ended());

@@ -29,7 +29,11 @@ fn read_request(body: &Value) -> Result<SubmitWorkflowRequest, ApiError> {
         }
         prompt @ Value::Object(_) => prompt.to_string(),
         _ => {
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_prompt", "`prompt` is not an object"));
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_prompt",
+                "`prompt` is not an object",
+            ));
         }
     };
     let extra_data = match &body["extra_data"] {

@@ -15,7 +15,7 @@ pub async fn get(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
     let services = app.orchestrator.system().await.map(|system| system.services).unwrap_or_default();
     let devices: Vec<Value> = services
         .iter()
-        .filter(|service| service.serving && service.name.contains("stage"))
+        .filter(|service| service.serving && service.name.contains("sampler"))
         .map(|service| {
             let cuda = service.detail.to_ascii_lowercase().contains("cuda");
             let (total, free) = if cuda { (0, 0) } else { (ram_total, ram_free) };

@@ -33,7 +33,7 @@ pub async fn get(
     };
     let folders = app.folders.clone();
     let path =
-        files::blocking(move || Ok(resolve(&folders, &filename, params.kind.as_deref(), &params.subfolder)?))
+        files::blocking(move || resolve(&folders, &filename, params.kind.as_deref(), &params.subfolder))
             .await?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let channel = Channel::parse(params.channel.as_deref());

@@ -1,5 +1,7 @@
 //! Black-box tests of the gateway, against an orchestrator that does what each test says.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod comfy;
 mod fake_orchestrator;
 mod files;

@@ -1,5 +1,7 @@
 //! Black-box tests of the picture crate; fixtures and where they come from: `tests/fixtures/README.md`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod decode;
 mod encode;
 mod hostile;

@@ -1,5 +1,7 @@
 //! The image stage over gRPC on a free port, as the orchestrator uses it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod nodes;
 mod saving;
 
