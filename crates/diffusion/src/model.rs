@@ -93,8 +93,11 @@ pub fn load_clip(path: &Path, device: &Device, dtype: DType) -> Result<ClipTextE
 /// [`Error::Unsupported`] if there is none; otherwise what reading the file gives.
 pub fn load_vae(path: &Path, device: &Device, dtype: DType) -> Result<Vae> {
     let file = WeightFile::open(path)?;
-    let config = VaeConfig::from_header(file.header())
-        .map_err(|reason| Error::Unsupported { path: path.into(), part: "vae", reason })?;
+    let config = VaeConfig::from_header(file.header()).map_err(|reason| Error::Unsupported {
+        path: path.into(),
+        part: "vae",
+        reason,
+    })?;
     let (target, counter) = (Target { device: device.clone(), dtype }, LoadCounter::default());
     let prefix = config.prefix.clone();
     Vae::load(&Weights::new(&file, &target, &counter, &prefix), config, dtype)

@@ -6,6 +6,7 @@ use comfy_proto::MAX_MESSAGE_BYTES;
 use comfy_proto::orchestrator as pb;
 use comfy_proto::orchestrator::orchestrator_service_client::OrchestratorServiceClient;
 use comfy_proto::stage::{ListModelsRequest, ModelFile};
+use std::error::Error as _;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status, Streaming};
@@ -50,10 +51,12 @@ impl Orchestrator {
         }
     }
 
-    // tonic's own text for a refused connection ("transport error") tells a person nothing.
+    // tonic's own text for a refused connection ("transport error") tells a person nothing. A status that the
+    // orchestrator sent, about a stage for example, has no source and says what is wrong itself.
     fn explain(&self, status: Status) -> ApiError {
+        let is_own = status.source().is_some();
         let error = ApiError::from(status);
-        if error.code == ErrorCode::Unavailable.as_str() {
+        if is_own && error.code == ErrorCode::Unavailable.as_str() {
             let message = format!("the orchestrator at `{}` cannot be reached", self.address);
             return ApiError {
                 details: error.message,

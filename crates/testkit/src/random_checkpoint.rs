@@ -373,7 +373,8 @@ fn write_half(out: &mut impl Write, name: &str, shape: &[usize], count: usize) -
 fn schedule(name: &str, count: usize) -> Vec<f64> {
     let (start, stop) = (0.00085f64.sqrt(), 0.012f64.sqrt());
     let step = (stop - start) / (count - 1) as f64;
-    let betas = (0..count).map(|i| if i + 1 == count { stop } else { i as f64 * step + start }).map(|b| b * b);
+    let betas =
+        (0..count).map(|i| if i + 1 == count { stop } else { i as f64 * step + start }).map(|b| b * b);
     if name == "betas" {
         return betas.collect();
     }

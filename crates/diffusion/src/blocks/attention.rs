@@ -29,7 +29,8 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: 
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;
     let scale = 1.0 / ((width / heads) as f64).sqrt();
-    let split = |x: &Tensor, rows| x.reshape((batch, rows, heads, width / heads))?.transpose(1, 2)?.contiguous();
+    let split =
+        |x: &Tensor, rows| x.reshape((batch, rows, heads, width / heads))?.transpose(1, 2)?.contiguous();
     let q = (split(q, queries)? * scale)?;
     let k = split(k, keys)?.transpose(2, 3)?;
     let v = split(v, keys)?;
@@ -39,7 +40,8 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: 
         let rows = block.min(queries - start);
         let mut scores = q.narrow(2, start, rows)?.contiguous()?.matmul(&k)?;
         if mask == Mask::Causal {
-            scores = scores.broadcast_add(&causal_mask(start, rows, keys, scores.dtype(), scores.device())?)?;
+            scores =
+                scores.broadcast_add(&causal_mask(start, rows, keys, scores.dtype(), scores.device())?)?;
         }
         parts.push(softmax(&scores)?.matmul(&v)?);
     }

@@ -139,7 +139,9 @@ impl<'a> Shapes<'a> {
     /// Shape of a tensor that must be there with the given rank.
     fn need<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], String> {
         let shape = self.get(name).ok_or_else(|| format!("no `{}{name}`", self.prefix))?;
-        shape.try_into().map_err(|_| format!("`{}{name}` has shape {shape:?}, expected rank {RANK}", self.prefix))
+        shape
+            .try_into()
+            .map_err(|_| format!("`{}{name}` has shape {shape:?}, expected rank {RANK}", self.prefix))
     }
 
     fn count(&self, name: impl Fn(usize) -> String) -> usize {
@@ -211,7 +213,10 @@ impl UnetConfig {
             if let InputBlock::Residual(residual) = block {
                 self.check_residual(residual, channels)?;
             } else if block.channels() != channels {
-                return Err(format!("a downsampling block has {} channels, not {channels}", block.channels()));
+                return Err(format!(
+                    "a downsampling block has {} channels, not {channels}",
+                    block.channels()
+                ));
             }
             channels = block.channels();
         }
@@ -221,7 +226,8 @@ impl UnetConfig {
             self.check_residual(&block.residual, channels + skip.channels())?;
             channels = block.residual.out_channels;
         }
-        let downs = self.input_blocks.iter().filter(|block| matches!(block, InputBlock::Downsample { .. })).count();
+        let downs =
+            self.input_blocks.iter().filter(|block| matches!(block, InputBlock::Downsample { .. })).count();
         let ups = self.output_blocks.iter().filter(|block| block.upsample).count();
         if downs != ups {
             return Err(format!("{downs} downsampling steps do not pair with {ups} upsampling steps"));
@@ -270,7 +276,8 @@ impl Transformers {
         let depth = shapes.count(|i| format!("{blocks}.{i}.attn2.to_k.weight"));
         if depth > 0 {
             let [_, context] = shapes.need::<2>(&format!("{blocks}.0.attn2.to_k.weight"))?;
-            let linear = shapes.get(&format!("{name}.{transformer}.proj_in.weight")).map(|shape| shape.len() == 2);
+            let linear =
+                shapes.get(&format!("{name}.{transformer}.proj_in.weight")).map(|shape| shape.len() == 2);
             let same = self.context_dim.is_none_or(|known| known == context)
                 && self.linear.is_none_or(|known| Some(known) == linear);
             if !same {
@@ -346,7 +353,15 @@ impl ClipConfig {
         if vocabulary < 49408 || positions < 77 {
             return Err(format!("{vocabulary} tokens at {positions} positions are too few for CLIP"));
         }
-        Ok(Self { prefix: prefix.into(), vocabulary, positions, width, mlp_width, layers, heads: clip_heads(width) })
+        Ok(Self {
+            prefix: prefix.into(),
+            vocabulary,
+            positions,
+            width,
+            mlp_width,
+            layers,
+            heads: clip_heads(width),
+        })
     }
 }
 

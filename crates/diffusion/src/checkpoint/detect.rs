@@ -20,7 +20,9 @@ pub fn detect(header: &CheckpointHeader) -> Detection {
     let unet = UnetConfig::from_header(header);
     let family = match &unet {
         Ok(config) => family_of(config),
-        Err(reason) => Family::Unknown { reason: other_kind(header).map_or_else(|| reason.clone(), str::to_owned) },
+        Err(reason) => {
+            Family::Unknown { reason: other_kind(header).map_or_else(|| reason.clone(), str::to_owned) }
+        }
     };
     Detection {
         family,
@@ -76,9 +78,13 @@ fn other_kind(header: &CheckpointHeader) -> Option<&'static str> {
     if header.keys().any(|key| key.starts_with(UnetConfig::PREFIX)) {
         return None;
     }
-    if header.contains("decoder.conv_in.weight") || header.contains("first_stage_model.decoder.conv_in.weight") {
+    if header.contains("decoder.conv_in.weight")
+        || header.contains("first_stage_model.decoder.conv_in.weight")
+    {
         return Some("this is a VAE");
     }
     let found = OTHER_KINDS.iter().find(|(part, _)| header.keys().any(|key| key.contains(part)));
-    found.map(|(_, name)| *name).or_else(|| ClipConfig::from_header(header).is_ok().then_some("this is a text encoder"))
+    found
+        .map(|(_, name)| *name)
+        .or_else(|| ClipConfig::from_header(header).is_ok().then_some("this is a text encoder"))
 }

@@ -100,11 +100,7 @@ impl CheckpointHeader {
             };
             (name, info)
         };
-        Ok(Self {
-            tensors: raw.tensors.into_iter().map(place).collect(),
-            metadata: raw.metadata,
-            file_bytes,
-        })
+        Ok(Self { tensors: raw.tensors.into_iter().map(place).collect(), metadata: raw.metadata, file_bytes })
     }
 
     /// The tensor's entry, if the file has it.

@@ -62,19 +62,24 @@ impl WeightFile {
                 Dtype::F32 => {
                     self.read_at(bytemuck::cast_slice_mut(out), offset)?;
                     if cfg!(target_endian = "big") {
-                        out.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits().swap_bytes()));
+                        out.iter_mut()
+                            .for_each(|value| *value = f32::from_bits(value.to_bits().swap_bytes()));
                     }
                 }
                 Dtype::F16 => {
                     let mut stored = vec![f16::ZERO; out.len()];
                     self.read_at(bytemuck::cast_slice_mut(&mut stored), offset)?;
-                    stored.iter_mut().for_each(|value| *value = f16::from_bits(u16::from_le(value.to_bits())));
+                    stored
+                        .iter_mut()
+                        .for_each(|value| *value = f16::from_bits(u16::from_le(value.to_bits())));
                     stored.convert_to_f32_slice(out);
                 }
                 Dtype::BF16 => {
                     let mut stored = vec![bf16::ZERO; out.len()];
                     self.read_at(bytemuck::cast_slice_mut(&mut stored), offset)?;
-                    stored.iter_mut().for_each(|value| *value = bf16::from_bits(u16::from_le(value.to_bits())));
+                    stored
+                        .iter_mut()
+                        .for_each(|value| *value = bf16::from_bits(u16::from_le(value.to_bits())));
                     stored.convert_to_f32_slice(out);
                 }
                 Dtype::F64 => {

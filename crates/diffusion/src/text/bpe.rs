@@ -21,7 +21,8 @@ const FIRST_MERGE: u32 = 512;
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(Vocabulary::new);
 
 static WORDS: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
+    let pattern =
+        r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
     Regex::new(pattern).expect("the pattern is valid")
 });
 
@@ -93,9 +94,9 @@ fn byte_alphabet() -> ([u32; 256], Vec<(char, u8)>) {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let plain = (0..=255u8).filter(printable).map(|byte| (char::from(byte), byte));
     let hidden = (0..=255u8).filter(|byte| !printable(byte));
-    let shifted = hidden.zip(0x100u32..).map(|(byte, code)| {
-        (char::from_u32(code).expect("these code points are Latin letters"), byte)
-    });
+    let shifted = hidden
+        .zip(0x100u32..)
+        .map(|(byte, code)| (char::from_u32(code).expect("these code points are Latin letters"), byte));
     let characters: Vec<(char, u8)> = plain.chain(shifted).collect();
     let mut ids = [0; 256];
     for (id, (_, byte)) in (0..).zip(&characters) {
@@ -112,7 +113,7 @@ mod tests {
     fn encodes_known_words() {
         assert_eq!(encode("a photo of a cat"), [320, 1125, 539, 320, 2368]);
         assert_eq!(encode("<|startoftext|> x <|EndOfText|>"), [START, 343, END]);
-        assert_eq!(encode(""), []);
+        assert!(encode("").is_empty());
     }
 
     #[test]

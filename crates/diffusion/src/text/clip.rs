@@ -62,7 +62,10 @@ impl ClipTransformer {
             }
         }
         let last = self.norm.forward(&x)?;
-        Ok(Hidden { output: output.unwrap_or_else(|| last.clone()).to_dtype(DType::F32)?, last: last.to_dtype(DType::F32)? })
+        Ok(Hidden {
+            output: output.unwrap_or_else(|| last.clone()).to_dtype(DType::F32)?,
+            last: last.to_dtype(DType::F32)?,
+        })
     }
 }
 

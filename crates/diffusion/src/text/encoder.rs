@@ -87,7 +87,9 @@ impl ClipTextEncoder {
         let end = chunks.first().and_then(|chunk| chunk.iter().position(|&id| id == END));
         let well_formed = chunks.iter().all(|chunk| chunk.len() == CHUNK_TOKENS);
         let (Some(end), true) = (end, well_formed) else {
-            return Err(Error::InvalidArgument(format!("a prompt is chunks of {CHUNK_TOKENS} tokens with an end")));
+            return Err(Error::InvalidArgument(format!(
+                "a prompt is chunks of {CHUNK_TOKENS} tokens with an end"
+            )));
         };
         let weighted = prompt.chunks.iter().flatten().any(|token| token.weight != 1.0);
         if weighted {
@@ -111,8 +113,7 @@ impl ClipTextEncoder {
     fn weigh(&self, embedding: &Tensor, empty: &Tensor, prompt: &TokenizedPrompt) -> Result<Tensor> {
         let weights: Vec<f32> = prompt.chunks.iter().flatten().map(|token| token.weight as f32).collect();
         let weights = Tensor::from_vec(weights, (prompt.chunks.len(), CHUNK_TOKENS, 1), &self.device)?;
-        let moved =
-            embedding.broadcast_sub(empty)?.broadcast_mul(&weights)?.broadcast_add(empty)?;
+        let moved = embedding.broadcast_sub(empty)?.broadcast_mul(&weights)?.broadcast_add(empty)?;
         // Tokens of weight one keep their exact value instead of one that went through the subtraction.
         let plain = weights.eq(1f64)?.broadcast_as(embedding.shape())?;
         Ok(plain.where_cond(embedding, &moved)?)

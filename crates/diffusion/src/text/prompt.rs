@@ -22,7 +22,10 @@ pub(super) struct Segment {
 pub(super) enum Piece {
     Text(String),
     /// The name, and the text that followed it after white space.
-    Embedding { name: String, rest: String },
+    Embedding {
+        name: String,
+        rest: String,
+    },
 }
 
 /// Splits a prompt into stretches of equal weight.

@@ -22,7 +22,8 @@ pub(super) struct Middle {
 
 impl Middle {
     pub(super) fn load(weights: &Weights<'_>, channels: usize) -> Result<Self> {
-        let residual = |name| Residual::load(&weights.part(name), &ResidualNames::VAE, channels, channels, None);
+        let residual =
+            |name| Residual::load(&weights.part(name), &ResidualNames::VAE, channels, channels, None);
         let attention = weights.part("attn_1");
         let point = |name| Conv2d::load(&attention.part(name), ConvShape::point(channels, channels));
         Ok(Self {

@@ -28,7 +28,9 @@ impl Vae {
     pub(crate) fn load(weights: &Weights<'_>, config: VaeConfig, dtype: DType) -> Result<Self> {
         let channels = config.latent_channels;
         let point = |name, present: bool, channels| {
-            present.then(|| Conv2d::load(&weights.part(name), ConvShape::point(channels, channels))).transpose()
+            present
+                .then(|| Conv2d::load(&weights.part(name), ConvShape::point(channels, channels)))
+                .transpose()
         };
         Ok(Self {
             dtype,
@@ -64,7 +66,9 @@ impl Vae {
             &[b, c, h, w] if b > 0 && h > 0 && w > 0 && c == self.config.latent_channels => {}
             dims => {
                 let channels = self.config.latent_channels;
-                return Err(Error::InvalidArgument(format!("the vae decodes [B, {channels}, h, w], got {dims:?}")));
+                return Err(Error::InvalidArgument(format!(
+                    "the vae decodes [B, {channels}, h, w], got {dims:?}"
+                )));
             }
         }
         let mut z = latent.to_dtype(self.dtype)?;

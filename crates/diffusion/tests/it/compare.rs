@@ -13,9 +13,7 @@ pub struct Distance {
 
 pub fn distance(found: &Tensor, expected: &Tensor) -> Distance {
     assert_eq!(found.dims(), expected.dims());
-    let flat = |x: &Tensor| {
-        x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
-    };
+    let flat = |x: &Tensor| x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let (found, expected) = (flat(found), flat(expected));
     let pairs = || found.iter().zip(&expected);
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -27,8 +25,9 @@ pub fn distance(found: &Tensor, expected: &Tensor) -> Distance {
 
 /// Fails unless the tensors agree to `relative` of the largest value; prints the distances either way.
 pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, relative: f64) {
-    let distance = distance(found, expected);
-    println!("{what}: {distance:?}");
-    assert!(distance.cosine >= 0.999_999, "{what}: {distance:?}");
-    assert!(distance.relative <= relative, "{what}: {distance:?}");
+    let d = distance(found, expected);
+    let figures = format!("max abs {:.2e}, relative {:.2e}, cosine {:.9}", d.max_abs, d.relative, d.cosine);
+    println!("{what}: {figures}");
+    assert!(d.cosine >= 0.999_999, "{what}: {figures}");
+    assert!(d.relative <= relative, "{what}: {figures}");
 }

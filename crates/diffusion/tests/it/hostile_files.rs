@@ -141,9 +141,15 @@ fn a_missing_or_misshapen_tensor_is_named() {
     };
     let error = with("middle_block.0.in_layers.0.bias", "middle_block.0.in_layers.0.bios");
     assert!(matches!(&error, Error::MissingTensor { key } if key.ends_with("in_layers.0.bias")), "{error}");
-    let error = with(r#"attn1.to_q.weight":{"dtype":"F16","shape":[128,128]"#, r#"attn1.to_q.weight":{"dtype":"F16","shape":[256,064]"#);
+    let error = with(
+        r#"attn1.to_q.weight":{"dtype":"F16","shape":[128,128]"#,
+        r#"attn1.to_q.weight":{"dtype":"F16","shape":[256,064]"#,
+    );
     assert!(matches!(&error, Error::Malformed { .. }), "{error}");
-    let error = with(r#"attn1.to_q.weight":{"dtype":"F16","shape":[128,128]"#, r#"attn1.to_q.weight":{"dtype":"F16","shape":[64, 256]"#);
+    let error = with(
+        r#"attn1.to_q.weight":{"dtype":"F16","shape":[128,128]"#,
+        r#"attn1.to_q.weight":{"dtype":"F16","shape":[64, 256]"#,
+    );
     assert!(matches!(&error, Error::TensorShape { .. }), "{error}");
     let error = with(r#"attn1.to_q.weight":{"dtype":"F16""#, r#"attn1.to_q.weight":{"dtype":"I16""#);
     assert!(matches!(&error, Error::TensorType { .. }), "{error}");

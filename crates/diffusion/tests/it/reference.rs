@@ -37,7 +37,12 @@ impl Reference {
     }
 
     fn check_pooled(&self, name: &str, encoding: &TextEncoding) {
-        assert_close(&format!("pooled {name}"), &encoding.pooled, self.get(&format!("clip_pooled_{name}")), 1e-5);
+        assert_close(
+            &format!("pooled {name}"),
+            &encoding.pooled,
+            self.get(&format!("clip_pooled_{name}")),
+            1e-5,
+        );
     }
 
     fn check_stats(&self, name: &str, encoding: &TextEncoding) {

@@ -33,7 +33,8 @@ impl CustomOp3 for FusedAttention {
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, queries, channels) = q_layout.shape().dims3()?;
         let (_, keys, _) = k_layout.shape().dims3()?;
-        let operand = |storage, layout| Ok::<_, candle_core::Error>(Operand::new(strided(storage, layout)?, layout));
+        let operand =
+            |storage, layout| Ok::<_, candle_core::Error>(Operand::new(strided(storage, layout)?, layout));
         let (q, k, v) = (operand(q, q_layout)?, operand(k, k_layout)?, operand(v, v_layout)?);
         let mut y = vec![0f32; batch * queries * channels];
         // At least four blocks per thread, so that none waits long for the last one.

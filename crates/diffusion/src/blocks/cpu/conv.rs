@@ -117,7 +117,8 @@ impl FusedConv2d {
             if self.stride == 1 {
                 out[start..end].copy_from_slice(&from[..end - start]);
             } else {
-                let sampled = from[..width - (start * self.stride + kx - self.padding)].iter().step_by(self.stride);
+                let sampled =
+                    from[..width - (start * self.stride + kx - self.padding)].iter().step_by(self.stride);
                 out[start..end].iter_mut().zip(sampled).for_each(|(out, value)| *out = *value);
             }
         }

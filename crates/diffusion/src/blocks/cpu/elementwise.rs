@@ -98,7 +98,13 @@ mod tests {
             let exact = f64::from(x) / (1.0 + (-f64::from(x)).exp());
             assert!((f64::from(silu(x)) - exact).abs() < 1e-6 * exact.abs().max(1.0), "silu {x}");
         }
-        for (x, exact) in [(-3.0, -0.004_049_694), (-1.0, -0.158_655_25), (0.0, 0.0), (0.5, 0.345_731_23), (4.0, 3.999_873_3)] {
+        for (x, exact) in [
+            (-3.0, -0.004_049_694),
+            (-1.0, -0.158_655_25),
+            (0.0, 0.0),
+            (0.5, 0.345_731_23),
+            (4.0, 3.999_873_3),
+        ] {
             assert!((gelu(x) - exact).abs() < 5e-7, "gelu {x} {}", gelu(x));
         }
         assert!(exp(f32::NAN).is_nan() && silu(f32::NAN).is_nan() && gelu(f32::NAN).is_nan());

@@ -60,7 +60,10 @@ pub(super) fn multiply(
 ) {
     let ((dst, d), (lhs, l), (rhs, r)) = (dst, lhs, rhs);
     assert_eq!((d.rows, d.columns, l.columns), (l.rows, r.columns, r.rows), "matrix shapes do not match");
-    assert!(d.span() <= dst.len() && l.span() <= lhs.len() && r.span() <= rhs.len(), "matrix exceeds its slice");
+    assert!(
+        d.span() <= dst.len() && l.span() <= lhs.len() && r.span() <= rhs.len(),
+        "matrix exceeds its slice"
+    );
     // Distinct elements of the destination must be distinct places, or the threads would write to the same one.
     let (inner, outer, inner_count) = if d.column_stride <= d.row_stride {
         (d.column_stride, d.row_stride, d.columns)

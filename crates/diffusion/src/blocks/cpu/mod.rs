@@ -32,6 +32,8 @@ fn strided<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => candle_core::bail!("the operator takes contiguous tensors, got strides {:?}", layout.stride()),
+        None => {
+            candle_core::bail!("the operator takes contiguous tensors, got strides {:?}", layout.stride())
+        }
     }
 }
