@@ -80,7 +80,9 @@ impl Bundle {
         let views = self
             .tensors
             .iter()
-            .map(|(name, t)| Ok((name, TensorView::new(Dtype::F32, t.shape.clone(), bytemuck::cast_slice(&t.data))?)))
+            .map(|(name, t)| {
+                Ok((name, TensorView::new(Dtype::F32, t.shape.clone(), bytemuck::cast_slice(&t.data))?))
+            })
             .collect::<Result<Vec<_>, BundleError>>()?;
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
@@ -92,8 +94,13 @@ impl Bundle {
     pub fn decode(bytes: &[u8]) -> Result<Self, BundleError> {
         let (_, metadata) = SafeTensors::read_metadata(bytes)?;
         let file = SafeTensors::deserialize(bytes)?;
-        let text = metadata.metadata().as_ref().and_then(|m| m.get(DESCRIPTION)).ok_or(BundleError::NoDescription)?;
-        let mut json: serde_json::Value = serde_json::from_str(text).map_err(|_| BundleError::NoDescription)?;
+        let text = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get(DESCRIPTION))
+            .ok_or(BundleError::NoDescription)?;
+        let mut json: serde_json::Value =
+            serde_json::from_str(text).map_err(|_| BundleError::NoDescription)?;
         let serde_json::Value::Object(description) = json["description"].take() else {
             return Err(BundleError::NoDescription);
         };

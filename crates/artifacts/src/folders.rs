@@ -160,7 +160,8 @@ pub fn parse_annotated(name: &str) -> NamedFile {
 
 /// A text that changes whenever a file is replaced or edited: its length and modification time.
 pub fn fingerprint(metadata: &std::fs::Metadata) -> String {
-    let modified = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let modified =
+        metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     format!("{}-{}", metadata.len(), modified.as_nanos())
 }
 
@@ -225,7 +226,8 @@ mod tests {
     #[test]
     fn names_cannot_leave_their_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let folders = Folders::open(&dir.path().join("i"), &dir.path().join("o"), &dir.path().join("t")).unwrap();
+        let folders =
+            Folders::open(&dir.path().join("i"), &dir.path().join("o"), &dir.path().join("t")).unwrap();
         let file = |subfolder: &str, filename: &str| NamedFile {
             filename: filename.into(),
             subfolder: subfolder.into(),

@@ -56,8 +56,15 @@ impl Saves {
     ///
     /// # Errors
     /// When the prefix leads out of the folder or the disk fails.
-    pub fn save(&self, key: &SaveKey, series: &Series<'_>, contents: &[Vec<u8>]) -> Result<Vec<NamedFile>, FolderError> {
-        let note = self.manifests.join(format!("{}.json", Digest::of(format!("{}\0{}", key.job, key.node).as_bytes())));
+    pub fn save(
+        &self,
+        key: &SaveKey,
+        series: &Series<'_>,
+        contents: &[Vec<u8>],
+    ) -> Result<Vec<NamedFile>, FolderError> {
+        let note = self
+            .manifests
+            .join(format!("{}.json", Digest::of(format!("{}\0{}", key.job, key.node).as_bytes())));
         let digests: Vec<Digest> = contents.iter().map(|c| Digest::of(c)).collect();
         let _guard = self.choosing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let earlier = std::fs::read(&note).ok().and_then(|b| serde_json::from_slice::<Manifest>(&b).ok());

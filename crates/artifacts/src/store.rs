@@ -3,7 +3,9 @@
 use crate::bundle::{Bundle, BundleError};
 use bytes::Bytes;
 use comfy_graph::{ArtifactRef, Digest, Media};
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as ObjectPath};
+use object_store::{
+    ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as ObjectPath,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,7 +68,9 @@ impl Store {
     /// [`StoreError::Lost`] when it is gone, [`StoreError::Damaged`] when its bytes have changed.
     pub async fn get(&self, artifact: &ArtifactRef) -> Result<Bytes, StoreError> {
         let found = match self.objects.get(&Self::path(&artifact.digest)).await {
-            Err(object_store::Error::NotFound { .. }) => return Err(StoreError::Lost(artifact.digest.clone())),
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(StoreError::Lost(artifact.digest.clone()));
+            }
             other => other?,
         };
         let bytes = found.bytes().await?;

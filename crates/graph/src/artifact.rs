@@ -26,7 +26,8 @@ impl Digest {
 impl TryFrom<String> for Digest {
     type Error = BadDigest;
     fn try_from(text: String) -> Result<Self, BadDigest> {
-        let is_hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let is_hex =
+            text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if is_hex { Ok(Self(text)) } else { Err(BadDigest(text)) }
     }
 }
@@ -77,7 +78,10 @@ impl DType {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Media {
     /// A safetensors file; dtype and shape of its principal tensor.
-    Tensor { dtype: DType, shape: Vec<u64> },
+    Tensor {
+        dtype: DType,
+        shape: Vec<u64>,
+    },
     Png,
     Json,
 }

@@ -8,28 +8,28 @@ pub mod artifact;
 pub mod cache_key;
 pub mod catalog;
 pub mod error;
+pub mod event;
 pub mod graph;
 pub mod literal;
 pub mod object_info;
+pub mod plan;
+pub mod run;
 pub mod spec;
+#[cfg(test)]
+mod testing;
 pub mod validate;
 pub mod value;
 pub mod workflow;
-pub mod event;
-pub mod plan;
-pub mod run;
-#[cfg(test)]
-mod testing;
 
 pub use artifact::{ArtifactRef, DType, Digest, Media};
 pub use cache_key::{CacheKey, cache_keys};
 pub use catalog::{Catalog, CatalogNode};
 pub use error::ErrorCode;
+pub use event::{CachedNode, JobError, JobEvent, JobEventKind, JobStatus, NodeRef};
 pub use graph::{Input, Link, NodeId, ValidGraph, ValidNode};
 pub use literal::Literal;
+pub use plan::{NodeResult, Plan, plan};
 pub use spec::{ComboOption, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget};
 pub use validate::{NodeError, NodeErrors, PromptError, Validation, validate};
 pub use value::Value;
 pub use workflow::{ApiGraph, ApiNode, WorkflowError};
-pub use event::{CachedNode, JobError, JobEvent, JobEventKind, JobStatus, NodeRef};
-pub use plan::{NodeResult, Plan, plan};

@@ -44,7 +44,10 @@ fn is_transport(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut current = Some(error);
     while let Some(error) = current {
         let text = error.to_string();
-        if error.is::<std::io::Error>() || text.contains("h2 protocol error") || text.contains("transport error") {
+        if error.is::<std::io::Error>()
+            || text.contains("h2 protocol error")
+            || text.contains("transport error")
+        {
             return true;
         }
         current = error.source();

@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, want) in [("90", 90_000), ("1.5s", 1500), ("250ms", 250), ("10m", 600_000), ("1h", 3_600_000)] {
+        for (text, want) in
+            [("90", 90_000), ("1.5s", 1500), ("250ms", 250), ("10m", 600_000), ("1h", 3_600_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(want)), "{text}");
         }
         for text in ["", "0", "-1", "soon", "5 days", "nan", "1e400"] {

@@ -13,12 +13,13 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 /// When `RUST_LOG` does not parse, when the folder cannot be made, or when logging was started before.
 pub fn init(service: &str, log_dir: &Path) -> anyhow::Result<WorkerGuard> {
     let dir = log_dir.join(service);
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the log folder `{}`", dir.display()))?;
-    let (file, guard) = tracing_appender::non_blocking(tracing_appender::rolling::never(&dir, format!("{service}.log")));
+    std::fs::create_dir_all(&dir)
+        .with_context(|| format!("cannot make the log folder `{}`", dir.display()))?;
+    let (file, guard) =
+        tracing_appender::non_blocking(tracing_appender::rolling::never(&dir, format!("{service}.log")));
     let filter = match std::env::var("RUST_LOG") {
-        Ok(text) if !text.is_empty() => {
-            EnvFilter::try_new(&text).with_context(|| format!("`RUST_LOG` holds `{text}`, which is not a filter"))?
-        }
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(&text)
+            .with_context(|| format!("`RUST_LOG` holds `{text}`, which is not a filter"))?,
         _ => EnvFilter::new("info"),
     };
     tracing_subscriber::registry()

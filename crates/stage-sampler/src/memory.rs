@@ -11,8 +11,11 @@ fn available_bytes() -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
     });
-    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
-    let group = read("memory.max").zip(read("memory.current")).map(|(max, current)| max.saturating_sub(current));
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok()
+    };
+    let group =
+        read("memory.max").zip(read("memory.current")).map(|(max, current)| max.saturating_sub(current));
     system.into_iter().chain(group).min()
 }
 
@@ -24,7 +27,8 @@ pub(crate) fn require(what: &str, bytes: u64) -> Result<(), NodeError> {
     match available_bytes() {
         Some(free) if bytes > free => {
             let mib = |bytes: u64| bytes >> 20;
-            let message = format!("{what} needs about {} MiB of memory, {} MiB are free", mib(bytes), mib(free));
+            let message =
+                format!("{what} needs about {} MiB of memory, {} MiB are free", mib(bytes), mib(free));
             Err(NodeError::new(ErrorCode::ResourceExhausted, message))
         }
         _ => Ok(()),

@@ -14,7 +14,8 @@ use std::time::UNIX_EPOCH;
 
 /// The checkpoint of random weights that a fresh installation writes.
 const RANDOM_CHECKPOINT: &str = "tiny_sd1_random.safetensors";
-const RANDOM_NOTE: &str = "random weights: its pictures are noise until you put a real checkpoint into models/checkpoints";
+const RANDOM_NOTE: &str =
+    "random weights: its pictures are noise until you put a real checkpoint into models/checkpoints";
 const EXTENSIONS: [&str; 5] = ["safetensors", "sft", "ckpt", "pt", "bin"];
 /// Deep enough for every sensible collection, shallow enough for a link that leads in a circle.
 const MAX_DEPTH: usize = 8;
@@ -151,7 +152,8 @@ impl ModelFiles {
                 let (min, max) = (self.sizes.start(), self.sizes.end());
                 return problem(format!("its size of {} bytes is outside {min}..={max}", entry.bytes));
             }
-            if (!self.allow.is_empty() && !self.allow.matches(&entry.name)) || self.deny.matches(&entry.name) {
+            if (!self.allow.is_empty() && !self.allow.matches(&entry.name)) || self.deny.matches(&entry.name)
+            {
                 return problem("its name is not allowed by this installation".into());
             }
         }
@@ -202,8 +204,11 @@ fn list_into(root: &Path, prefix: &str, depth: usize, found: &mut Vec<Entry>) {
         let name = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
         if metadata.is_dir() && depth > 0 {
             list_into(root, &name, depth - 1, found);
-        } else if metadata.is_file() && extension(&entry.path()).is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
-            let modified = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        } else if metadata.is_file()
+            && extension(&entry.path()).is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+        {
+            let modified =
+                metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
             found.push(Entry {
                 name,
                 path: entry.path(),

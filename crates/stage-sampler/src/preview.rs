@@ -35,7 +35,9 @@ mod tests {
 
     #[test]
     fn previews_are_jpegs_of_the_right_shape() {
-        let latent = candle_core::Tensor::zeros((1, 4, 8, 16), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        let latent =
+            candle_core::Tensor::zeros((1, 4, 8, 16), candle_core::DType::F32, &candle_core::Device::Cpu)
+                .unwrap();
         let bytes = jpeg(&latent).unwrap();
         let image = image::load_from_memory(&bytes).unwrap();
         assert_eq!((image.width(), image.height()), (512, 256));

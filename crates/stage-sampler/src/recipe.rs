@@ -31,12 +31,16 @@ impl Recipe {
     /// # Errors
     /// When it is for another part or is not a recipe.
     pub(crate) fn read(json: &serde_json::Value, part: Part) -> Result<Self, NodeError> {
-        let recipe = Self::deserialize(json)
-            .map_err(|error| NodeError::invalid(format!("the link does not carry a model recipe: {error}")))?;
+        let recipe = Self::deserialize(json).map_err(|error| {
+            NodeError::invalid(format!("the link does not carry a model recipe: {error}"))
+        })?;
         if recipe.part == part {
             Ok(recipe)
         } else {
-            Err(NodeError::invalid(format!("expected the {part:?} part of a model, the link carries {:?}", recipe.part)))
+            Err(NodeError::invalid(format!(
+                "expected the {part:?} part of a model, the link carries {:?}",
+                recipe.part
+            )))
         }
     }
 

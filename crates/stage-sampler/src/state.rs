@@ -35,7 +35,9 @@ impl SamplerState {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let device = match config.device {
             DeviceKind::Cpu => Device::Cpu,
-            DeviceKind::Cuda => anyhow::bail!("`TORCH_DEVICE=cuda` needs a build with CUDA support, which this is not; valid here: `cpu`"),
+            DeviceKind::Cuda => anyhow::bail!(
+                "`TORCH_DEVICE=cuda` needs a build with CUDA support, which this is not; valid here: `cpu`"
+            ),
         };
         let dtype = config.dtype.dtype();
         let fingerprint = format!("engine{ENGINE_VERSION}/{}/{}", config.device, dtype.as_str());
@@ -70,7 +72,10 @@ impl SamplerState {
     }
 
     /// The text encoder and where it stops.
-    pub(crate) fn clip(&self, link: &serde_json::Value) -> Result<(Arc<ClipTextEncoder>, Option<i64>), NodeError> {
+    pub(crate) fn clip(
+        &self,
+        link: &serde_json::Value,
+    ) -> Result<(Arc<ClipTextEncoder>, Option<i64>), NodeError> {
         let recipe = Recipe::read(link, Part::Clip)?;
         match self.load(&recipe)? {
             Loaded::Clip(clip) => Ok((clip, recipe.clip_skip)),

@@ -43,13 +43,19 @@ pub(crate) fn decoded_to_image(decoded: &Tensor) -> Result<HostTensor, NodeError
 ///
 /// # Errors
 /// When the picture has fewer than three channels or is smaller than `step`.
-pub(crate) fn image_to_encoder(image: &HostTensor, step: usize, device: &Device) -> Result<Tensor, NodeError> {
+pub(crate) fn image_to_encoder(
+    image: &HostTensor,
+    step: usize,
+    device: &Device,
+) -> Result<Tensor, NodeError> {
     let &[_, height, width, channels] = image.shape() else {
         return Err(NodeError::invalid(format!("an image has 4 dimensions, got {:?}", image.shape())));
     };
     if channels < 3 || height < step || width < step {
         let shape = image.shape();
-        return Err(NodeError::invalid(format!("cannot encode an image of shape {shape:?}: need 3 channels and {step} pixels a side")));
+        return Err(NodeError::invalid(format!(
+            "cannot encode an image of shape {shape:?}: need 3 channels and {step} pixels a side"
+        )));
     }
     let kept = |size: usize| ((size % step) / 2, size - size % step);
     let ((top, rows), (left, columns)) = (kept(height), kept(width));

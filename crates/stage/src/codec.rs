@@ -38,7 +38,10 @@ pub async fn fetch(value: &Value, store: &Store) -> Result<Data, NodeError> {
         "MASK" => Ok(Data::Mask(bundle.take("tensor")?)),
         "LATENT" => read_latent(bundle),
         "CONDITIONING" => read_conditioning(bundle),
-        other => Err(NodeError::internal(format!("artifact `{}` holds an unknown kind `{other}`", artifact.digest))),
+        other => Err(NodeError::internal(format!(
+            "artifact `{}` holds an unknown kind `{other}`",
+            artifact.digest
+        ))),
     }
 }
 
@@ -52,7 +55,8 @@ fn single(kind: &str, tensor: &HostTensor) -> Bundle {
 }
 
 fn write_latent(latent: &Latent) -> Bundle {
-    let mut bundle = Bundle { principal: "samples".into(), description: description("LATENT"), ..Bundle::default() };
+    let mut bundle =
+        Bundle { principal: "samples".into(), description: description("LATENT"), ..Bundle::default() };
     bundle.tensors.insert("samples".into(), latent.samples.clone());
     if let Some(mask) = &latent.noise_mask {
         bundle.tensors.insert("noise_mask".into(), mask.clone());
@@ -68,13 +72,17 @@ fn read_latent(mut bundle: Bundle) -> Result<Data, NodeError> {
     Ok(Data::Latent(Latent {
         samples: bundle.take("samples")?,
         noise_mask: bundle.tensors.remove("noise_mask"),
-        batch_index: batch_index.map_err(|e| NodeError::internal(format!("broken latent description: {e}")))?,
+        batch_index: batch_index
+            .map_err(|e| NodeError::internal(format!("broken latent description: {e}")))?,
     }))
 }
 
 fn write_conditioning(entries: &Conditioning) -> Bundle {
-    let mut bundle =
-        Bundle { principal: "0.embedding".into(), description: description("CONDITIONING"), ..Bundle::default() };
+    let mut bundle = Bundle {
+        principal: "0.embedding".into(),
+        description: description("CONDITIONING"),
+        ..Bundle::default()
+    };
     for (i, entry) in entries.iter().enumerate() {
         bundle.tensors.insert(format!("{i}.embedding"), entry.embedding.clone());
         if let Some(pooled) = &entry.pooled {

@@ -64,6 +64,7 @@ impl<'a, S> Ctx<'a, S> {
 
     fn send(&self, event: Event) {
         // A full channel loses a report, a closed one is noticed by `check_cancelled`.
-        let _ = self.events.try_send(Ok(RunStageResponse { node_id: self.node_id.into(), event: Some(event) }));
+        let _ =
+            self.events.try_send(Ok(RunStageResponse { node_id: self.node_id.into(), event: Some(event) }));
     }
 }

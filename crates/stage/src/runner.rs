@@ -62,8 +62,9 @@ impl<S: StageState> Runner<S> {
         let ctx = Ctx::new(self.state.as_ref(), request, &node.node_id, events);
         ctx.check_cancelled()?;
         // A panic in a node is a bug of ours; it must not take the stage and other jobs down.
-        let outputs = catch_unwind(AssertUnwindSafe(|| code.run(&inputs, &ctx)))
-            .unwrap_or_else(|panic| Err(NodeError::internal(format!("the node panicked: {}", panic_text(&panic)))))?;
+        let outputs = catch_unwind(AssertUnwindSafe(|| code.run(&inputs, &ctx))).unwrap_or_else(|panic| {
+            Err(NodeError::internal(format!("the node panicked: {}", panic_text(&panic))))
+        })?;
         if outputs.slots.len() != spec.outputs.len() {
             let (got, want) = (outputs.slots.len(), spec.outputs.len());
             return Err(NodeError::internal(format!("the node gave {got} outputs, its spec says {want}")));
@@ -71,7 +72,11 @@ impl<S: StageState> Runner<S> {
         Ok(outputs)
     }
 
-    fn inputs(&self, node: &pb::StageNode, local: &HashMap<(String, u32), Data>) -> Result<Inputs, NodeError> {
+    fn inputs(
+        &self,
+        node: &pb::StageNode,
+        local: &HashMap<(String, u32), Data>,
+    ) -> Result<Inputs, NodeError> {
         let mut values = Vec::with_capacity(node.inputs.len());
         for (name, binding) in &node.inputs {
             use pb::input_binding::Source;
@@ -80,11 +85,14 @@ impl<S: StageState> Runner<S> {
                 Some(Source::Local(link)) => {
                     local.get(&(link.node_id.clone(), link.slot)).cloned().ok_or_else(|| {
                         let (node, slot) = (&link.node_id, link.slot);
-                        NodeError::invalid(format!("input `{name}` links to slot {slot} of `{node}`, which is not here"))
+                        NodeError::invalid(format!(
+                            "input `{name}` links to slot {slot} of `{node}`, which is not here"
+                        ))
                     })?
                 }
                 Some(Source::Value(value)) => {
-                    let value = Value::try_from(value.clone()).map_err(|e| NodeError::invalid(e.to_string()))?;
+                    let value =
+                        Value::try_from(value.clone()).map_err(|e| NodeError::invalid(e.to_string()))?;
                     self.handle.block_on(codec::fetch(&value, &self.store))?
                 }
             };

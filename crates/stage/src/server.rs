@@ -3,8 +3,8 @@
 use crate::node::{Node, StageState};
 use crate::runner::{Events, Runner};
 use comfy_artifacts::Store;
-use comfy_graph::spec::Widget;
 use comfy_graph::NodeSpec;
+use comfy_graph::spec::Widget;
 use comfy_proto::MAX_MESSAGE_BYTES;
 use comfy_proto::stage as pb;
 use comfy_proto::stage::stage_runner_service_server::{StageRunnerService, StageRunnerServiceServer};

@@ -22,7 +22,9 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn grpc(address: &str) -> anyhow::Result<()> {
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?.timeout(LIMIT).connect_timeout(LIMIT);
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?
+        .timeout(LIMIT)
+        .connect_timeout(LIMIT);
     let mut client = HealthClient::new(endpoint.connect().await?);
     let status = client.check(HealthCheckRequest { service: String::new() }).await?.into_inner().status();
     if status == ServingStatus::Serving { Ok(()) } else { bail!("{address} answers {status:?}") }

@@ -46,7 +46,8 @@ impl Node<SamplerState> for ClipSetLastLayer {
         NodeSpec {
             class: "CLIPSetLastLayer".into(),
             display_name: "CLIP Set Last Layer".into(),
-            description: "Stops the text encoder before its last layers (\"clip skip\"); -1 uses all of them.".into(),
+            description:
+                "Stops the text encoder before its last layers (\"clip skip\"); -1 uses all of them.".into(),
             category: "conditioning".into(),
             version: 1,
             inputs: vec![

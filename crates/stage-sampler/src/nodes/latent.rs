@@ -36,7 +36,10 @@ impl Node<SamplerState> for EmptyLatentImage {
         let (width, height): (usize, usize) = (inputs.int_as("width")?, inputs.int_as("height")?);
         let batch: usize = inputs.int_as("batch_size")?;
         let shape = vec![batch, LATENT_CHANNELS, height / DOWNSCALE, width / DOWNSCALE];
-        memory::require("an empty latent of this size", memory::activations(shape[2] * shape[3], batch, LATENT_CHANNELS))?;
+        memory::require(
+            "an empty latent of this size",
+            memory::activations(shape[2] * shape[3], batch, LATENT_CHANNELS),
+        )?;
         Ok(Outputs::one(Data::Latent(Latent::new(HostTensor::full(shape, 0.0)))))
     }
 }
@@ -49,7 +52,9 @@ impl Node<SamplerState> for LatentUpscale {
         NodeSpec {
             class: "LatentUpscale".into(),
             display_name: "Upscale Latent".into(),
-            description: "Resizes a latent to fit a picture of the given size. A side of 0 keeps the proportions.".into(),
+            description:
+                "Resizes a latent to fit a picture of the given size. A side of 0 keeps the proportions."
+                    .into(),
             category: "latent".into(),
             version: 1,
             inputs: vec![
@@ -70,7 +75,10 @@ impl Node<SamplerState> for LatentUpscale {
         let crop: Crop = inputs.text("crop")?.parse().map_err(error::sampling)?;
         let asked: (usize, usize) = (inputs.int_as("width")?, inputs.int_as("height")?);
         let &[batch, channels, old_height, old_width] = latent.samples.shape() else {
-            return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {:?}", latent.samples.shape())));
+            return Err(NodeError::invalid(format!(
+                "a latent has 4 dimensions, got {:?}",
+                latent.samples.shape()
+            )));
         };
         let Some((width, height)) = target_pixels(asked, (old_width, old_height)) else {
             return Ok(Outputs::one(Data::Latent(latent.clone())));
@@ -85,7 +93,10 @@ impl Node<SamplerState> for LatentUpscale {
 }
 
 /// The size in pixels to resize to, `None` for no change. A side of 0 follows from the other; no side is under 64.
-fn target_pixels((width, height): (usize, usize), (old_width, old_height): (usize, usize)) -> Option<(usize, usize)> {
+fn target_pixels(
+    (width, height): (usize, usize),
+    (old_width, old_height): (usize, usize),
+) -> Option<(usize, usize)> {
     const SMALLEST: usize = 64;
     let follow = |side: usize, old: usize, old_other: usize| {
         ((old as f64 * side as f64 / old_other as f64).round_ties_even() as usize).max(SMALLEST)
@@ -123,7 +134,10 @@ impl Node<SamplerState> for SetLatentNoiseMask {
     fn run(&self, inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let (latent, mask) = (inputs.latent("samples")?, inputs.mask("mask")?);
         let &[.., height, width] = mask.shape() else {
-            return Err(NodeError::invalid(format!("a mask has at least 2 dimensions, got {:?}", mask.shape())));
+            return Err(NodeError::invalid(format!(
+                "a mask has at least 2 dimensions, got {:?}",
+                mask.shape()
+            )));
         };
         let area = height * width;
         if area == 0 {

@@ -12,10 +12,13 @@ impl Node<SamplerState> for CheckpointLoaderSimple {
         NodeSpec {
             class: "CheckpointLoaderSimple".into(),
             display_name: "Load Checkpoint".into(),
-            description: "Opens a checkpoint file: the diffusion model, its text encoder and its autoencoder.".into(),
+            description:
+                "Opens a checkpoint file: the diffusion model, its text encoder and its autoencoder.".into(),
             category: "loaders".into(),
             version: 1,
-            inputs: vec![InputSpec::file("ckpt_name", "checkpoints").tooltip("A file in models/checkpoints.")],
+            inputs: vec![
+                InputSpec::file("ckpt_name", "checkpoints").tooltip("A file in models/checkpoints."),
+            ],
             outputs: vec![OutputSpec::of("MODEL"), OutputSpec::of("CLIP"), OutputSpec::of("VAE")],
             ..NodeSpec::default()
         }
@@ -48,7 +51,12 @@ impl Node<SamplerState> for VaeLoader {
     }
 }
 
-fn recipes(name: &str, folder: &str, parts: &[Part], ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+fn recipes(
+    name: &str,
+    folder: &str,
+    parts: &[Part],
+    ctx: &Ctx<'_, SamplerState>,
+) -> Result<Outputs, NodeError> {
     let fingerprint = ctx.state.files.find(folder, name)?.fingerprint;
     let recipe = |&part: &Part| {
         let (folder, file, fingerprint) = (folder.into(), name.into(), fingerprint.clone());

@@ -5,8 +5,8 @@ use crate::{error, memory, preview, tensors};
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::sampling::{
-    ConditioningEntry, Hooks, NoisePredictor, NoiseSchedule, SAMPLERS, SCHEDULERS, SampleRequest, SamplingError,
-    SamplingModel, StepInfo, sample,
+    ConditioningEntry, Hooks, NoisePredictor, NoiseSchedule, SAMPLERS, SCHEDULERS, SampleRequest,
+    SamplingError, SamplingModel, StepInfo, sample,
 };
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Conditioning, Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
@@ -41,13 +41,15 @@ impl Node<SamplerState> for KSampler {
         NodeSpec {
             class: "KSampler".into(),
             display_name: "KSampler".into(),
-            description: "Draws: adds noise to a latent and removes it step by step, guided by the prompts.".into(),
+            description: "Draws: adds noise to a latent and removes it step by step, guided by the prompts."
+                .into(),
             category: "sampling".into(),
             version: 1,
             inputs: vec![
                 InputSpec::socket("model", "MODEL").tooltip("The diffusion model."),
                 InputSpec::seed("seed").tooltip("The same seed gives the same picture."),
-                InputSpec::int("steps", 20, (1, MAX_STEPS), 1).tooltip("More steps take longer and may draw finer."),
+                InputSpec::int("steps", 20, (1, MAX_STEPS), 1)
+                    .tooltip("More steps take longer and may draw finer."),
                 cfg(),
                 sampler_names(),
                 scheduler_names(),
@@ -117,7 +119,9 @@ fn switch(inputs: &Inputs, name: &str) -> Result<bool, NodeError> {
     match inputs.text(name)? {
         "enable" => Ok(true),
         "disable" => Ok(false),
-        other => Err(NodeError::invalid(format!("input `{name}` is `{other}`, expected `enable` or `disable`"))),
+        other => {
+            Err(NodeError::invalid(format!("input `{name}` is `{other}`, expected `enable` or `disable`")))
+        }
     }
 }
 
@@ -148,7 +152,8 @@ fn run_sampler(
     let samples = tensors::to_device(&latent.samples, device)?;
     require_memory(&model, &samples)?;
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
-    let batch_index = latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
+    let batch_index =
+        latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
     let positive = entries(inputs.conditioning("positive")?, device)?;
     let negative = entries(inputs.conditioning("negative")?, device)?;
 
@@ -164,7 +169,8 @@ fn run_sampler(
 
     let schedule = NoiseSchedule::sd15();
     let predictor = Predictor { model: &model };
-    let sampling = SamplingModel { predictor: &predictor, schedule: &schedule, latent_scale: model.latent_scale() };
+    let sampling =
+        SamplingModel { predictor: &predictor, schedule: &schedule, latent_scale: model.latent_scale() };
     let last_preview = Cell::new(None::<Instant>);
     let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &last_preview);
     let cancelled = || ctx.check_cancelled().is_err();
@@ -192,7 +198,9 @@ fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeEr
     let config = model.unet().config();
     if channels != config.in_channels {
         let want = config.in_channels;
-        return Err(NodeError::invalid(format!("the latent has {channels} channels, this model works on {want}")));
+        return Err(NodeError::invalid(format!(
+            "the latent has {channels} channels, this model works on {want}"
+        )));
     }
     // Conditional and unconditional halves run as one batch.
     let pixels = batch.saturating_mul(2).saturating_mul(height * width);
@@ -216,9 +224,12 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
             let known = ["strength", "start_percent", "end_percent"];
             let unknown = entry.extras.keys().map(String::as_str).find(|name| !known.contains(name));
             if let Some(name) = unknown.or_else(|| entry.tensors.keys().map(String::as_str).next()) {
-                return Err(NodeError::invalid(format!("conditioning with `{name}` is not supported by this sampler")));
+                return Err(NodeError::invalid(format!(
+                    "conditioning with `{name}` is not supported by this sampler"
+                )));
             }
-            let embedding = tensors::to_device(&entry.embedding, device)?.to_dtype(DType::F32).map_err(error::tensor)?;
+            let embedding =
+                tensors::to_device(&entry.embedding, device)?.to_dtype(DType::F32).map_err(error::tensor)?;
             let pooled = entry.pooled.as_ref().map(|p| tensors::to_device(p, device)).transpose()?;
             Ok(ConditioningEntry {
                 pooled,

@@ -33,8 +33,12 @@ impl Node<SamplerState> for VaeDecode {
         let vae = ctx.state.vae(inputs.recipe("vae")?)?;
         let samples = tensors::to_device(&inputs.latent("samples")?.samples, &ctx.state.device)?;
         let decode = |one: &Tensor| {
-            let pixels: usize = one.dims().iter().skip(2).product::<usize>() * vae.config().downscale().pow(2);
-            memory::require("decoding this picture", memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE))?;
+            let pixels: usize =
+                one.dims().iter().skip(2).product::<usize>() * vae.config().downscale().pow(2);
+            memory::require(
+                "decoding this picture",
+                memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE),
+            )?;
             vae.decode(one).map_err(error::engine)
         };
         let decoded = one_by_one(&samples, ctx, decode)?;
@@ -60,10 +64,14 @@ impl Node<SamplerState> for VaeEncode {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let vae = ctx.state.vae(inputs.recipe("vae")?)?;
-        let image = tensors::image_to_encoder(inputs.image("pixels")?, vae.config().downscale(), &ctx.state.device)?;
+        let image =
+            tensors::image_to_encoder(inputs.image("pixels")?, vae.config().downscale(), &ctx.state.device)?;
         let encode = |one: &Tensor| {
             let pixels = one.dims().iter().skip(2).product();
-            memory::require("encoding this picture", memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE))?;
+            memory::require(
+                "encoding this picture",
+                memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE),
+            )?;
             vae.encode(one).map_err(error::engine)
         };
         let latent = one_by_one(&image, ctx, encode)?;

@@ -36,7 +36,8 @@ async fn bad_input_is_explained_and_later_jobs_run() -> anyhow::Result<()> {
     }
     refused(&cluster, &with(&["3", "class_type"], json!("NoSuchNode")), "NoSuchNode").await?;
     refused(&cluster, &with(&["3", "inputs", "sampler_name"], json!("warp")), "warp").await?;
-    refused(&cluster, &with(&["4", "inputs", "ckpt_name"], json!("gone.safetensors")), "gone.safetensors").await?;
+    refused(&cluster, &with(&["4", "inputs", "ckpt_name"], json!("gone.safetensors")), "gone.safetensors")
+        .await?;
     refused(&cluster, &with(&["4", "inputs", "ckpt_name"], json!("../../etc/passwd")), "passwd").await?;
     refused(&cluster, &with(&["3", "inputs", "cfg"], json!("nan")), "cfg").await?;
     refused(&cluster, &with(&["3", "inputs", "latent_image"], json!(["3", 0])), "cycle").await?;
@@ -46,9 +47,11 @@ async fn bad_input_is_explained_and_later_jobs_run() -> anyhow::Result<()> {
     // A checkpoint that was cut off while it was copied is not offered, and the listing says why.
     let whole = std::fs::read(cluster.folder("checkpoints").join("tiny_sd1_random.safetensors"))?;
     std::fs::write(cluster.folder("checkpoints").join("cut.safetensors"), &whole[..whole.len() / 2])?;
-    refused(&cluster, &with(&["4", "inputs", "ckpt_name"], json!("cut.safetensors")), "cut.safetensors").await?;
+    refused(&cluster, &with(&["4", "inputs", "ckpt_name"], json!("cut.safetensors")), "cut.safetensors")
+        .await?;
     let listing = client::get(&cluster, "/v1/checkpoints").await?;
-    let cut = listing["checkpoints"].as_array().and_then(|l| l.iter().find(|c| c["name"] == "cut.safetensors"));
+    let cut =
+        listing["checkpoints"].as_array().and_then(|l| l.iter().find(|c| c["name"] == "cut.safetensors"));
     let cut = cut.expect("listed");
     assert!(cut["usable"] == false && cut["reason"].as_str().is_some_and(|r| !r.is_empty()), "{cut}");
 

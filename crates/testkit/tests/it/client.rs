@@ -129,7 +129,9 @@ pub async fn comfy_script(cluster: &Cluster, graph: &Value) -> anyhow::Result<(V
         let message = tokio::time::timeout(JOB_LIMIT, socket.next()).await?.context("socket closed")??;
         let Message::Text(text) = message else { continue };
         let frame: Value = serde_json::from_str(&text)?;
-        let ended = frame["type"] == "executing" && frame["data"]["node"].is_null() && frame["data"]["prompt_id"] == id.as_str();
+        let ended = frame["type"] == "executing"
+            && frame["data"]["node"].is_null()
+            && frame["data"]["prompt_id"] == id.as_str();
         frames.push(frame);
         if ended {
             break;

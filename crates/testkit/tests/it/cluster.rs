@@ -55,7 +55,10 @@ impl Cluster {
     pub fn spawn(&mut self, service: Service) -> anyhow::Result<()> {
         let [api, ui, orchestrator, sampler, image] = self.ports.map(|port| format!("127.0.0.1:{port}"));
         let path = |name: &str| self.dir.path().join(name);
-        let log = std::fs::File::options().create(true).append(true).open(path(&format!("{}.out", service.binary())))?;
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path(&format!("{}.out", service.binary())))?;
         let child = Command::new(binary(service)?)
             .envs([
                 ("GATEWAY_ADDR", &api),
@@ -140,7 +143,8 @@ impl Cluster {
         Service::ALL
             .iter()
             .map(|s| {
-                let text = std::fs::read_to_string(self.folder(&format!("{}.out", s.binary()))).unwrap_or_default();
+                let text =
+                    std::fs::read_to_string(self.folder(&format!("{}.out", s.binary()))).unwrap_or_default();
                 format!("--- {}\n{text}\n", s.binary())
             })
             .collect()
@@ -169,7 +173,9 @@ fn binary(service: Service) -> anyhow::Result<PathBuf> {
 
 /// Reserves ports by binding them all before letting any go.
 fn free_ports() -> anyhow::Result<[u16; 5]> {
-    let listeners: Vec<TcpListener> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    let ports: Vec<u16> = listeners.iter().map(|l| Ok(l.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
+    let listeners: Vec<TcpListener> =
+        (0..5).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let ports: Vec<u16> =
+        listeners.iter().map(|l| Ok(l.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
     ports.try_into().map_err(|_| anyhow::anyhow!("five listeners have five ports"))
 }

@@ -21,14 +21,26 @@ async fn a_killed_service_costs_time_but_no_job() -> anyhow::Result<()> {
         // asking a fresh stack.
         let calm = Cluster::start().await?;
         let job_calm = client::submit(&calm, &workflow(seed)).await?;
-        assert_eq!(pixels(&disturbed), pixels(&client::picture(&calm, &job_calm).await?), "{service:?} was killed");
+        assert_eq!(
+            pixels(&disturbed),
+            pixels(&client::picture(&calm, &job_calm).await?),
+            "{service:?} was killed"
+        );
 
-        let events = client::get_bytes_until(&cluster, &format!("/v1/events?job_id={job}&after=0"), "event: succeeded").await?;
+        let events = client::get_bytes_until(
+            &cluster,
+            &format!("/v1/events?job_id={job}&after=0"),
+            "event: succeeded",
+        )
+        .await?;
         let ends = ["event: succeeded", "event: failed", "event: cancelled"];
         let count: usize = ends.iter().map(|end| events.matches(end).count()).sum();
         assert_eq!(count, 1, "{service:?} was killed:\n{events}");
     }
-    let saved = std::fs::read_dir(cluster.folder("output"))?.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "png")).count();
+    let saved = std::fs::read_dir(cluster.folder("output"))?
+        .flatten()
+        .filter(|e| e.path().extension().is_some_and(|x| x == "png"))
+        .count();
     assert_eq!(saved, Service::ALL.len(), "every job saved exactly one picture");
     Ok(())
 }

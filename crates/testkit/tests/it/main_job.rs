@@ -78,7 +78,8 @@ async fn a_script_sees_progress_and_a_second_run_comes_from_the_cache() -> anyho
     let cluster = Cluster::start().await?;
     let graph = Txt2Img::default().api();
     let (frames, first) = client::comfy_script(&cluster, &graph).await?;
-    let steps: Vec<_> = frames.iter().filter(|f| f["type"] == "progress").map(|f| f["data"]["value"].clone()).collect();
+    let steps: Vec<_> =
+        frames.iter().filter(|f| f["type"] == "progress").map(|f| f["data"]["value"].clone()).collect();
     assert_eq!(steps, [1, 2, 3, 4], "{frames:#?}");
     let (frames, second) = client::comfy_script(&cluster, &graph).await?;
     assert_eq!(first, second);
@@ -87,7 +88,8 @@ async fn a_script_sees_progress_and_a_second_run_comes_from_the_cache() -> anyho
     nodes.sort_by_key(ToString::to_string);
     assert_eq!(Value::Array(nodes), json!(["3", "4", "5", "6", "7", "8", "9"]));
     // A new seed reuses what does not depend on it.
-    let (frames, _) = client::comfy_script(&cluster, &Txt2Img { seed: 43, ..Txt2Img::default() }.api()).await?;
+    let (frames, _) =
+        client::comfy_script(&cluster, &Txt2Img { seed: 43, ..Txt2Img::default() }.api()).await?;
     let cached = frames.iter().find(|f| f["type"] == "execution_cached").expect("always sent");
     let mut nodes: Vec<_> = cached["data"]["nodes"].as_array().cloned().unwrap_or_default();
     nodes.sort_by_key(ToString::to_string);

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 /// The 8-bit RGB values of a picture.
 pub fn pixels(png: &[u8]) -> (u32, u32, Vec<u8>) {
-    let image = image::load_from_memory(png).expect("the stack writes pictures that others can read").to_rgb8();
+    let image =
+        image::load_from_memory(png).expect("the stack writes pictures that others can read").to_rgb8();
     (image.width(), image.height(), image.into_raw())
 }
 
