@@ -16,7 +16,8 @@ step "format"
 cargo fmt --all --check
 
 step "build"
-cargo build --locked --workspace --bins
+# All targets at once, tests included: a build of the binaries alone would select other features and compile twice.
+cargo build --locked --workspace --all-targets
 step "rust tests"
 if command -v cargo-nextest >/dev/null; then
     cargo nextest run --locked --workspace --no-fail-fast

@@ -26,7 +26,7 @@ pub struct Unet {
 #[derive(Debug)]
 enum Input {
     Convolution(Conv2d),
-    Stage(Stage),
+    Stage(Box<Stage>),
 }
 
 /// A residual block and, at the levels that have one, its transformer.
@@ -51,7 +51,7 @@ impl Unet {
                     let shape = ConvShape { stride: 2, ..ConvShape::same(*channels, *channels) };
                     Input::Convolution(Conv2d::load(&weights.part("0.op"), shape)?)
                 }
-                InputBlock::Residual(block) => Input::Stage(Stage::load(&weights, &config, block)?),
+                InputBlock::Residual(block) => Input::Stage(Box::new(Stage::load(&weights, &config, block)?)),
             })
         };
         let input_blocks = config.input_blocks.iter().enumerate().map(input).collect::<Result<_>>()?;
