@@ -1,5 +1,8 @@
 //! The whole stack as real processes: workflow in, picture out, also when services are killed.
 
+// Tests print the figures that TESTING.md lists.
+#![allow(clippy::print_stdout)]
+
 mod bad_input;
 mod client;
 mod cluster;
