@@ -9,15 +9,15 @@ use std::time::Duration;
 #[command(name = "orchestrator", version)]
 pub struct Config {
     /// Address to listen on. Written as `host:port` or, as its clients write it, `http://host:port`.
-    #[arg(long = "listen", env = "ORCHESTRATOR_ADDR", default_value = "127.0.0.1:9090", value_parser = parse_listen)]
+    #[arg(long = "listen", env = "ORCHESTRATOR_ADDR", default_value = "127.0.0.1:9090", value_parser = comfy_service::config::listen_address)]
     pub listen: SocketAddr,
 
     /// Where the sampler stage answers.
-    #[arg(long, env = "STAGE_SAMPLER_ADDR", default_value = "http://127.0.0.1:9091", value_parser = parse_url)]
+    #[arg(long, env = "STAGE_SAMPLER_ADDR", default_value = "http://127.0.0.1:9091", value_parser = comfy_service::config::endpoint)]
     pub stage_sampler_addr: String,
 
     /// Where the image stage answers.
-    #[arg(long, env = "STAGE_IMAGE_ADDR", default_value = "http://127.0.0.1:9092", value_parser = parse_url)]
+    #[arg(long, env = "STAGE_IMAGE_ADDR", default_value = "http://127.0.0.1:9092", value_parser = comfy_service::config::endpoint)]
     pub stage_image_addr: String,
 
     /// Folder of the database.
@@ -67,25 +67,6 @@ impl Config {
     }
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let expected = || format!("`{text}` is not an address such as `127.0.0.1:9090`");
-    if let Ok(address) = address.parse() {
-        return Ok(address);
-    }
-    // A host name: containers name each other so.
-    let mut found = std::net::ToSocketAddrs::to_socket_addrs(address).map_err(|_| expected())?;
-    found.next().ok_or_else(expected)
-}
-
-fn parse_url(text: &str) -> Result<String, String> {
-    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let expected = || format!("`{text}` is not an address such as `http://127.0.0.1:9091`");
-    let parsed: tonic::transport::Uri = url.parse().map_err(|_| expected())?;
-    let is_usable = parsed.scheme_str() == Some("http") && parsed.port_u16().is_some();
-    if is_usable { Ok(url) } else { Err(expected()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,11 +75,11 @@ mod tests {
     #[test]
     fn addresses_are_read_in_both_spellings() {
         for text in ["127.0.0.1:9090", "http://127.0.0.1:9090"] {
-            assert_eq!(parse_listen(text).unwrap().port(), 9090, "{text}");
-            assert_eq!(parse_url(text).unwrap(), "http://127.0.0.1:9090");
+            assert_eq!(comfy_service::config::listen_address(text).unwrap().port(), 9090, "{text}");
+            assert_eq!(comfy_service::config::endpoint(text).unwrap(), "http://127.0.0.1:9090");
         }
         for text in ["", "9090", "ftp://127.0.0.1:1", "http://127.0.0.1"] {
-            assert!(parse_url(text).is_err(), "{text}");
+            assert!(comfy_service::config::endpoint(text).is_err(), "{text}");
         }
     }
 

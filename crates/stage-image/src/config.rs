@@ -10,7 +10,7 @@ use comfy_imaging::Limits;
 #[command(name = "stage-image", version)]
 pub struct Config {
     /// Address to listen on. Written as `host:port` or, as its clients write it, `http://host:port`.
-    #[arg(long = "listen", env = "STAGE_IMAGE_ADDR", default_value = "127.0.0.1:9092", value_parser = parse_listen)]
+    #[arg(long = "listen", env = "STAGE_IMAGE_ADDR", default_value = "127.0.0.1:9092", value_parser = comfy_service::config::listen_address)]
     pub listen: SocketAddr,
 
     /// Root of the artifact volume that every stage shares.
@@ -52,14 +52,6 @@ impl Config {
     }
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let expected = || format!("`{text}` is not an address such as `127.0.0.1:9092`");
-    // A host name is allowed: containers name each other so.
-    let mut found = std::net::ToSocketAddrs::to_socket_addrs(address).map_err(|_| expected())?;
-    found.next().ok_or_else(expected)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +68,6 @@ mod tests {
             let error = Config::try_parse_from(["stage-image", flag, value]).unwrap_err().to_string();
             assert!(error.contains(flag) && error.contains(value), "{error}");
         }
-        assert_eq!(parse_listen("http://127.0.0.1:1234/").unwrap().port(), 1234);
+        assert_eq!(comfy_service::config::listen_address("http://127.0.0.1:1234/").unwrap().port(), 1234);
     }
 }
