@@ -204,12 +204,7 @@ fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeEr
     }
     // Conditional and unconditional halves run as one batch.
     let pixels = batch.saturating_mul(2).saturating_mul(height * width);
-    let width = samples_width(model);
-    memory::require("sampling at this size", memory::activations(pixels, width, COPIES_ALIVE))
-}
-
-fn samples_width(model: &DiffusionModel) -> usize {
-    model.unet().config().model_channels
+    memory::require("sampling at this size", memory::activations(pixels, config.model_channels, COPIES_ALIVE))
 }
 
 /// Brings a side's entries to the device.
