@@ -22,7 +22,7 @@ export CHECKPOINTS_DIR=$work/checkpoints VAE_DIR=$work/vae DATA_DIR=$work/data A
 export INPUT_DIR=$work/input OUTPUT_DIR=$work/output TEMP_DIR=$work/temp USER_DIR=$work/user LOG_DIR=$work/log
 export UI_DIR=$PWD/ui/dist
 mkdir -p "$CHECKPOINTS_DIR"
-"$target/random-checkpoint" tiny "$CHECKPOINTS_DIR/tiny_sd1_random.safetensors"
+cp models/checkpoints/starter.safetensors "$CHECKPOINTS_DIR/"
 for service in "${services[@]}"; do
     "$target/$service" </dev/null >"$work/$service.out" 2>&1 &
     pids+=($!)

@@ -27,7 +27,7 @@ fi
 
 step "lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings
-if command -v cargo-deny >/dev/null; then cargo deny --locked check; else say "cargo-deny is not installed: licences not checked"; fi
+if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; else say "cargo-deny is not installed: licences not checked"; fi
 
 step "page"
 build_ui

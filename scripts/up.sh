@@ -68,12 +68,7 @@ start_all() {
     need_build_tools
     cargo build --release --locked --bins
     [ -n "${UI_DIR:-}" ] || build_ui
-    if ! has_checkpoint; then
-        mkdir -p "$CHECKPOINTS_DIR"
-        "$target/random-checkpoint" tiny "$CHECKPOINTS_DIR/tiny_sd1_random.safetensors"
-        say "no checkpoint found: wrote one of random weights. Its pictures are noise until you put a real"
-        say "Stable Diffusion 1.x .safetensors file into $CHECKPOINTS_DIR."
-    fi
+    has_checkpoint || say "there is no checkpoint in $CHECKPOINTS_DIR: put a Stable Diffusion file there to draw"
     local service
     for service in "${services[@]}"; do start_one "$service"; done
     wait_until_ready

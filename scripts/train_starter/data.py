@@ -1,6 +1,4 @@
-"""Endless training batches, different in every process."""
-
-import random
+"""Endless training batches."""
 
 import numpy as np
 import torch
@@ -10,21 +8,15 @@ import tokens
 from scenes import random_scene, render
 
 
-def latent_space(samples=512):
-    """The fixed latent map: the same in every process, since it is fitted on the same scenes."""
-    rng = random.Random(0)
-    return latents.fit(np.stack([render(random_scene(rng), rng) for _ in range(samples)]))
-
-
-def caption_batch(space, rng, size, empty=0.1):
+def caption_batch(rng, size, empty=0.1):
     """Latents (size, 4, 8, 8) and token ids (size, 77); one caption in ten is empty, for guidance."""
     scenes = [random_scene(rng) for _ in range(size)]
     pictures = np.stack([render(scene, rng) for scene in scenes])
     ids = [tokens.encode("" if rng.random() < empty else scene.caption) for scene in scenes]
-    return torch.from_numpy(latents.apply(space, pictures)), torch.tensor(ids)
+    return torch.from_numpy(latents.encode(pictures)), torch.tensor(ids)
 
 
-def picture_batch(space, rng, size):
+def picture_batch(rng, size):
     """Pictures (size, 3, 64, 64) and their latents."""
     pictures = np.stack([render(random_scene(rng), rng) for _ in range(size)])
-    return torch.from_numpy(pictures), torch.from_numpy(latents.apply(space, pictures))
+    return torch.from_numpy(pictures), torch.from_numpy(latents.encode(pictures))

@@ -1,56 +1,37 @@
-"""The latent space: four numbers per patch of 8x8 pixels, white and unit, from a fixed linear map.
+"""The latent space: four numbers per patch of 8x8 pixels, of about unit deviation, from a fixed linear map.
 
-A fixed map lets the UNet and the decoder train at the same time. Three of the numbers are the patch's mean colour,
-the fourth says whether the patch's middle is brighter than its rim, which tells thin details from flat areas. They
-are made uncorrelated with unit deviation, then rotated so that the usual latent-to-RGB preview of Stable Diffusion
-1.x shows about the right colours.
+A fixed map lets UNet and decoder train at the same time. Brightness and the two differences of colour are means over
+the patch; the fourth number is how much brighter it gets from the top left to the bottom right corner, which places
+an edge inside the patch.
 """
 
 import numpy as np
 
 PATCH = 8
 SCALE = 0.18215
-# Columns red, green, blue: how previews of this model line read a latent.
-PREVIEW = np.array([[0.3512, 0.2297, 0.3227], [0.3250, 0.4974, 0.2350], [-0.2829, 0.1762, 0.2721], [-0.2120, -0.2616, -0.7177]])
+# Rows: the latent's channels. Columns: mean red, green, blue in -1..1, then the ramp, then a constant.
+MAP = np.array([
+    [0.66289, 0.68307, 0.66287, 0.0, -0.12154],
+    [1.71978, -1.71974, 0.0, 0.0, -0.44891],
+    [0.73373, 0.73363, -1.46752, 0.0, -0.31886],
+    [0.0, 0.0, 0.0, 1.0, 0.00372],
+], dtype=np.float32)
+# From -1 in the top left corner to 1 in the bottom right, times what makes the channel's deviation about one.
+_AXIS = (np.arange(PATCH) - (PATCH - 1) / 2) / (PATCH - 1)
+RAMP = 0.16576 * _AXIS[:, None] + 0.12430 * _AXIS[None, :]
 
 
-def patch_features(pictures):
-    """(N, 3, H, W) in -1..1 to (N, 4, H/8, W/8): mean red, green, blue, and middle minus whole in brightness."""
+def encode(pictures):
+    """(N, 3, H, W) in -1..1 to latents (N, 4, H/8, W/8) of unit deviation, before the division by 0.18215."""
     n, _, h, w = pictures.shape
     patches = pictures.reshape(n, 3, h // PATCH, PATCH, w // PATCH, PATCH)
     mean = patches.mean((3, 5))
-    middle = patches[:, :, :, 2:6, :, 2:6].mean((3, 5))
-    return np.concatenate([mean, (middle - mean).mean(1, keepdims=True)], 1)
+    ramp = np.einsum("nchywx,yx->nhw", patches, RAMP)[:, None]
+    features = np.concatenate([mean, ramp, np.ones_like(ramp)], 1)
+    return np.einsum("ij,njhw->nihw", MAP, features).astype(np.float32)
 
 
-def fit(pictures):
-    """The affine map (matrix 4x4, offset 4) from patch features to latents, fitted on (N, 3, H, W)."""
-    features = patch_features(pictures).transpose(0, 2, 3, 1).reshape(-1, 4)
-    offset = features.mean(0)
-    centred = features - offset
-    colour, detail = np.cov(centred[:, :3].T), centred[:, 3].std()
-    values, vectors = np.linalg.eigh(colour)
-    whiten = np.zeros((4, 4))
-    whiten[:3, :3] = (vectors / np.sqrt(values)).T
-    whiten[3, 3] = 1 / detail
-    colour_of_white = vectors * np.sqrt(values)
-    wanted = np.zeros((4, 4))
-    wanted[:, :3] = np.linalg.pinv(PREVIEW.T) @ colour_of_white
-    u, _, vt = np.linalg.svd(wanted[:, :3], full_matrices=False)
-    turn = np.zeros((4, 4))
-    turn[:, :3] = u @ vt
-    turn[:, 3] = np.linalg.svd(turn[:, :3], full_matrices=True)[0][:, 3]
-    return (turn @ whiten).astype(np.float32), offset.astype(np.float32)
-
-
-def apply(space, pictures):
-    """(N, 3, H, W) pictures to (N, 4, H/8, W/8) latents of unit deviation."""
-    matrix, offset = space
-    return np.einsum("ij,njhw->nihw", matrix, patch_features(pictures) - offset[:, None, None]).astype(np.float32)
-
-
-def to_rgb(space, latents):
+def to_rgb(latents):
     """The mean colour of every patch, (N, 3, h, w) in -1..1."""
-    matrix, offset = space
-    features = np.einsum("ij,njhw->nihw", np.linalg.inv(matrix), latents) + offset[:, None, None]
-    return features[:, :3]
+    colour = latents[:, :3] - MAP[:3, 4][:, None, None]
+    return np.einsum("ij,njhw->nihw", np.linalg.inv(MAP[:3, :3]), colour)

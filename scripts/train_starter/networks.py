@@ -206,7 +206,7 @@ class ClipLayer(nn.Module):
 class TextEncoder(nn.Module):
     """CLIP's text transformer: token ids (N, 77) to (N, 77, CONTEXT)."""
 
-    def __init__(self, layers=4):
+    def __init__(self, layers=2):
         super().__init__()
         self.embeddings = nn.ModuleDict({
             "token_embedding": nn.Embedding(49408, CONTEXT), "position_embedding": nn.Embedding(77, CONTEXT)})
@@ -318,6 +318,39 @@ class Encoder(nn.Module):
             if "downsample" in level:
                 x = level["downsample"](x)
         return self.conv_out(F.silu(self.norm_out(_run_middle(self.mid, x))))
+
+
+class Latent2Picture(nn.Module):
+    """The decoder with the 1x1 convolution before it, under the names they have below `first_stage_model.`."""
+
+    def __init__(self):
+        super().__init__()
+        self.post_quant_conv, self.decoder = conv(4, 4, 1), Decoder()
+
+    def forward(self, z):
+        return self.decoder(self.post_quant_conv(z))
+
+
+class Picture2Latent(nn.Module):
+    """The encoder with the 1x1 convolution after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.quant_conv = Encoder(), conv(8, 8, 1)
+
+    def forward(self, pictures):
+        return self.quant_conv(self.encoder(pictures))
+
+
+class Denoiser(nn.Module):
+    """UNet and text encoder, which train together."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.unet = TextEncoder(), UNet()
+
+    def forward(self, noisy, timesteps, ids):
+        return self.unet(noisy, timesteps, self.text(ids))
 
 
 def alphas_cumprod():

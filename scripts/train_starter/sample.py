@@ -12,9 +12,7 @@ from PIL import Image
 
 import latents
 import tokens
-from data import latent_space
-from networks import Decoder, alphas_cumprod
-from train_unet import Denoiser
+from networks import Denoiser, Latent2Picture, alphas_cumprod
 
 PROMPTS = [
     "a red circle on a blue background", "a yellow star on a purple background", "a green square on a white background",
@@ -58,12 +56,12 @@ def main():
     for seed in range(options.seeds):
         z = draw(model, PROMPTS, seed)
         if (options.out / "decoder.pt").exists():
-            decoder = Decoder()
+            decoder = Latent2Picture()
             decoder.load_state_dict(torch.load(options.out / "decoder.pt", weights_only=True)["ema"])
             with torch.no_grad():
                 pictures = decoder(z / latents.SCALE).numpy()
         else:
-            pictures = latents.to_rgb(latent_space(), z.numpy()).repeat(8, 2).repeat(8, 3)
+            pictures = latents.to_rgb(z.numpy()).repeat(8, 2).repeat(8, 3)
         rows.append(np.concatenate(list(pictures), 2))
     grid = (np.concatenate(rows, 1).clip(-1, 1) + 1) * 127.5
     Image.fromarray(grid.transpose(1, 2, 0).round().astype(np.uint8)).save(options.picture)

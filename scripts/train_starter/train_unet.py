@@ -15,17 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from data import caption_batch, latent_space
-from networks import TextEncoder, UNet, alphas_cumprod
-
-
-class Denoiser(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.text, self.unet = TextEncoder(), UNet()
-
-    def forward(self, noisy, timesteps, ids):
-        return self.unet(noisy, timesteps, self.text(ids))
+import checkpoint
+from data import caption_batch
+from networks import Denoiser, alphas_cumprod
 
 
 def loss_weights(alphas):
@@ -45,9 +37,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--batch", type=int, default=32, help="per process")
-    parser.add_argument("--rate", type=float, default=1.2e-3)
-    parser.add_argument("--init", type=Path, help="weights to start from")
+    parser.add_argument("--batch", type=int, default=16, help="per process")
+    parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--init", type=Path, help="a checkpoint to go on from")
     options = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -55,14 +47,14 @@ def main():
     rank = dist.get_rank()
     torch.manual_seed(rank)
     rng = random.Random(1000 + rank + int(time.time()))
-    space = latent_space()
     alphas = alphas_cumprod()
     weights = loss_weights(alphas)
 
     torch.manual_seed(0)
     model = Denoiser()
     if options.init:
-        model.load_state_dict(torch.load(options.init, weights_only=True)["ema"])
+        checkpoint.read(options.init, model.unet, checkpoint.UNET)
+        checkpoint.read(options.init, model.text, checkpoint.TEXT)
     torch.manual_seed(100 + rank)
     ema = [p.detach().clone() for p in model.parameters()]
     parallel = nn.parallel.DistributedDataParallel(model)
@@ -82,7 +74,7 @@ def main():
         last = progress >= 1
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress, options.rate)
-        latent, ids = caption_batch(space, rng, options.batch)
+        latent, ids = caption_batch(rng, options.batch)
         noise = torch.randn_like(latent)
         t = torch.randint(0, 1000, (len(latent),))
         a = alphas[t][:, None, None, None]

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data import latent_space, picture_batch
+import checkpoint
+from data import picture_batch
 from latents import SCALE
-from networks import Decoder, Encoder
+from networks import Latent2Picture, Picture2Latent
 from train_unet import learning_rate
 
 
@@ -23,32 +24,34 @@ def main():
     parser.add_argument("half", choices=("decoder", "encoder"))
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--init", type=Path, help="a checkpoint to go on from")
     options = parser.parse_args()
 
     torch.set_num_threads(1)
     torch.manual_seed(5)
     rng = random.Random(int(time.time()))
-    space = latent_space()
-    model = Decoder() if options.half == "decoder" else Encoder()
+    model = Latent2Picture() if options.half == "decoder" else Picture2Latent()
+    if options.init:
+        checkpoint.read(options.init, model, checkpoint.VAE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=0.0)
     ema = [p.detach().clone() for p in model.parameters()]
     options.out.mkdir(parents=True, exist_ok=True)
     start = saved = time.monotonic()
-    size, step, seen, running = 8, 0, 0, None
+    size, step, seen, running = 4, 0, 0, None
     while True:
         progress = (time.monotonic() - start) / (options.minutes * 60)
         last = progress >= 1
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress, options.rate)
-        pictures, latent = picture_batch(space, rng, size)
+        pictures, latent = picture_batch(rng, size)
         if options.half == "decoder":
             noise = torch.rand(size, 1, 1, 1) * 0.2 * torch.randn_like(latent)
             drawn = model((latent + noise) / SCALE)
             loss = (drawn - pictures).abs().mean() + (drawn - pictures).square().mean()
         else:
             moments = model(pictures)
-            wanted = torch.cat([latent / SCALE, torch.full_like(latent, -20.0)], 1)
+            wanted = torch.cat([latent / SCALE, torch.full_like(latent, -4.0)], 1)
             loss = (SCALE * (moments - wanted)).square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -16,8 +16,8 @@ import { picture } from "./png.mjs";
 const DIST = fileURLToPath(new URL("../dist", import.meta.url));
 const PORT = Number(process.env.MOCK_PORT ?? 4173);
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml" };
-const CHECKPOINTS = ["tiny_sd1_random.safetensors"];
-const NOTE = "Pictures are noise until you drop a real checkpoint into models/checkpoints.";
+const CHECKPOINTS = ["starter.safetensors"];
+const NOTE = "A miniature that draws coloured shapes at 64x64.";
 
 let state;
 const streams = new Set();

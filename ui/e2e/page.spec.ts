@@ -16,7 +16,7 @@ test("boots without errors and draws the default workflow", async ({ page }) => 
     "CLIPTextEncode", "CLIPTextEncode", "CheckpointLoaderSimple", "EmptyLatentImage", "KSampler", "SaveImage", "VAEDecode",
   ]);
   await expect(page.locator("#connection")).toHaveText("connected");
-  await expect(page.locator("#notice")).toContainText("noise");
+  await expect(page.locator("#notice")).toContainText("coloured shapes");
   // The canvas shows more than its background: titles and links are there.
   const colours = await page.evaluate(() => {
     const canvas = document.querySelector<HTMLCanvasElement>("#graph")!;
@@ -32,7 +32,7 @@ test("boots without errors and draws the default workflow", async ({ page }) => 
 test("offers the checkpoints of the node definitions", async ({ page }) => {
   await open(page);
   const select = page.locator("#checkpoint");
-  await expect(select).toHaveValue("tiny_sd1_random.safetensors");
+  await expect(select).toHaveValue("starter.safetensors");
   await expect(select.locator("option")).toHaveCount(1);
   await page.click("#refresh");
   await expect(page.locator(".toast")).toContainText("read again");
@@ -41,10 +41,10 @@ test("offers the checkpoints of the node definitions", async ({ page }) => {
 test("replaces a checkpoint that is not there and says so", async ({ page }) => {
   await open(page);
   const text = await readFile("public/workflows/default.json", "utf8");
-  const buffer = Buffer.from(text.replace("tiny_sd1_random", "nowhere"));
+  const buffer = Buffer.from(text.replace("starter", "nowhere"));
   await page.setInputFiles("#file", { name: "other.json", mimeType: "application/json", buffer });
   await expect(page.locator(".toast.warn")).toContainText("nowhere.safetensors");
-  expect((await node(page, "CheckpointLoaderSimple")).values.ckpt_name).toBe("tiny_sd1_random.safetensors");
+  expect((await node(page, "CheckpointLoaderSimple")).values.ckpt_name).toBe("starter.safetensors");
 });
 
 test("runs: progress, preview, picture on the node and in the sidebar", async ({ page }) => {

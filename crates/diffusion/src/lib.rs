@@ -2,6 +2,7 @@
 //!
 //! Nothing here is asynchronous and nothing knows about services; calls block until the numbers are there.
 
+pub mod adapters;
 mod blocks;
 pub mod checkpoint;
 mod error;

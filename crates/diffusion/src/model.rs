@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::adapters::{Patches, UsedAdapter};
 use crate::blocks::Unet;
 use crate::checkpoint::{LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
 use crate::error::{Error, Result};
@@ -50,12 +51,17 @@ impl DiffusionModel {
     }
 }
 
-/// Loads the diffusion model of a checkpoint.
+/// Loads the diffusion model of a checkpoint, changed by `adapters`.
 ///
 /// # Errors
 /// [`Error::Unsupported`] if the file is of a family that cannot be run, with a reason fit for a user; otherwise
 /// what reading and checking the file gives.
-pub fn load_model(path: &Path, device: &Device, dtype: DType) -> Result<DiffusionModel> {
+pub fn load_model(
+    path: &Path,
+    device: &Device,
+    dtype: DType,
+    adapters: &[UsedAdapter],
+) -> Result<DiffusionModel> {
     let file = WeightFile::open(path)?;
     let detection = detect(file.header());
     let refused = |reason| Error::Unsupported { path: path.into(), part: "diffusion model", reason };
@@ -63,7 +69,8 @@ pub fn load_model(path: &Path, device: &Device, dtype: DType) -> Result<Diffusio
         return Err(refused(reason));
     }
     let config = detection.unet.ok_or_else(|| refused("its layout could not be read".into()))?;
-    let (target, counter) = (Target { device: device.clone(), dtype }, LoadCounter::default());
+    let patches = Patches::for_unet(&config, adapters)?;
+    let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
     let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX);
     let unet = Unet::load(&weights, config, dtype)?;
     Ok(DiffusionModel {
@@ -74,15 +81,21 @@ pub fn load_model(path: &Path, device: &Device, dtype: DType) -> Result<Diffusio
     })
 }
 
-/// Loads the CLIP text encoder of an SD1 checkpoint, or of a file that holds only the encoder.
+/// Loads the CLIP text encoder of an SD1 checkpoint, or of a file that holds only the encoder, changed by `adapters`.
 ///
 /// # Errors
 /// [`Error::Unsupported`] if there is none in a known place; otherwise what reading the file gives.
-pub fn load_clip(path: &Path, device: &Device, dtype: DType) -> Result<ClipTextEncoder> {
+pub fn load_clip(
+    path: &Path,
+    device: &Device,
+    dtype: DType,
+    adapters: &[UsedAdapter],
+) -> Result<ClipTextEncoder> {
     let file = WeightFile::open(path)?;
     let config = crate::checkpoint::ClipConfig::from_header(file.header())
         .map_err(|reason| Error::Unsupported { path: path.into(), part: "text encoder", reason })?;
-    let (target, counter) = (Target { device: device.clone(), dtype }, LoadCounter::default());
+    let patches = Patches::for_clip(&config, adapters)?;
+    let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
     let prefix = config.prefix.clone();
     ClipTextEncoder::load(&Weights::new(&file, &target, &counter, &prefix), config, device)
 }
@@ -98,7 +111,8 @@ pub fn load_vae(path: &Path, device: &Device, dtype: DType) -> Result<Vae> {
         part: "vae",
         reason,
     })?;
-    let (target, counter) = (Target { device: device.clone(), dtype }, LoadCounter::default());
+    let patches = Patches::default();
+    let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
     let prefix = config.prefix.clone();
     Vae::load(&Weights::new(&file, &target, &counter, &prefix), config, dtype)
 }

@@ -18,8 +18,11 @@ pub struct Config {
     /// Folder with autoencoders on their own.
     #[arg(long, env = "VAE_DIR", default_value = "models/vae")]
     pub vae_dir: PathBuf,
-    /// The checkpoint that new workflows name; empty: the first one.
-    #[arg(long, env = "DEFAULT_CHECKPOINT", default_value = "")]
+    /// Folder with LoRA files.
+    #[arg(long, env = "LORAS_DIR", default_value = "models/loras")]
+    pub loras_dir: PathBuf,
+    /// The checkpoint that is offered first; the others follow by name, as they do when it is not there.
+    #[arg(long, env = "DEFAULT_CHECKPOINT", default_value = "starter.safetensors")]
     pub default_checkpoint: String,
     /// The only kind of model to accept.
     #[arg(long, env = "PIPELINE_KIND", default_value = "auto")]

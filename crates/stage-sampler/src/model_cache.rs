@@ -1,6 +1,6 @@
 //! Loaded model parts, kept while there is room.
 
-use crate::recipe::Part;
+use crate::recipe::{LoraUse, Part};
 use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::vae::Vae;
@@ -27,11 +27,13 @@ impl Loaded {
 }
 
 /// Which part of which version of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PartKey {
     pub path: PathBuf,
     pub fingerprint: String,
     pub part: Part,
+    /// What was changed about it.
+    pub loras: Vec<LoraUse>,
 }
 
 /// The most recently used parts, up to a number of bytes.
@@ -62,7 +64,7 @@ impl ModelCache {
             Some(i) => entries.remove(i).1,
             None => {
                 // An older version of the same file is of no use any more.
-                entries.retain(|(k, _)| (&k.path, k.part) != (&key.path, key.part));
+                entries.retain(|(k, _)| k.path != key.path || k.fingerprint == key.fingerprint);
                 let started = std::time::Instant::now();
                 let loaded = load()?;
                 tracing::info!(file = %key.path.display(), part = ?key.part, bytes = loaded.bytes(), elapsed = ?started.elapsed(), "model part loaded");

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, PipelineKind, WordList};
 use comfy_artifacts::folders::fingerprint;
+use comfy_diffusion::adapters::Adapter;
 use comfy_diffusion::checkpoint::{CheckpointHeader, VaeConfig, detect};
 use comfy_diffusion::families::Family;
 use comfy_graph::ComboOption;
@@ -12,10 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
 
-/// The checkpoint of random weights that a fresh installation writes.
-const RANDOM_CHECKPOINT: &str = "tiny_sd1_random.safetensors";
-const RANDOM_NOTE: &str =
-    "random weights: its pictures are noise until you put a real checkpoint into models/checkpoints";
+/// Where a safetensors file says what it is for, in the ModelSpec convention of Stability AI.
+const DESCRIPTION: &str = "modelspec.description";
+/// A description is shown in a line or two.
+const MAX_NOTE_CHARS: usize = 300;
+/// The folder of adapters.
+pub(crate) const LORAS: &str = "loras";
 const EXTENSIONS: [&str; 5] = ["safetensors", "sft", "ckpt", "pt", "bin"];
 /// Deep enough for every sensible collection, shallow enough for a link that leads in a circle.
 const MAX_DEPTH: usize = 8;
@@ -25,6 +28,7 @@ const MAX_DEPTH: usize = 8;
 pub(crate) struct ModelFiles {
     checkpoints: PathBuf,
     vae: PathBuf,
+    loras: PathBuf,
     kind: PipelineKind,
     default_checkpoint: String,
     sizes: std::ops::RangeInclusive<u64>,
@@ -38,6 +42,8 @@ pub(crate) struct ModelFiles {
 #[derive(Debug, Clone, Default)]
 struct Verdict {
     family: String,
+    /// What the file's author says of it.
+    note: String,
     /// Why the file cannot be used.
     problem: Option<String>,
 }
@@ -58,12 +64,13 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 2] = ["checkpoints", "vae"];
+    pub(crate) const FOLDERS: [&'static str; 3] = ["checkpoints", "vae", LORAS];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             checkpoints: config.checkpoints_dir.clone(),
             vae: config.vae_dir.clone(),
+            loras: config.loras_dir.clone(),
             kind: config.pipeline_kind,
             default_checkpoint: config.default_checkpoint.clone(),
             sizes: config.min_checkpoint_bytes..=config.max_checkpoint_bytes,
@@ -77,6 +84,7 @@ impl ModelFiles {
         match folder {
             "checkpoints" => Some(&self.checkpoints),
             "vae" => Some(&self.vae),
+            LORAS => Some(&self.loras),
             _ => None,
         }
     }
@@ -85,7 +93,7 @@ impl ModelFiles {
     pub(crate) fn options(&self, folder: &str) -> Option<Vec<ComboOption>> {
         let mut entries = list(self.root(folder)?);
         entries.retain(|entry| self.verdict(folder, entry).problem.is_none());
-        entries.sort_by_key(|entry| (entry.name != self.default_checkpoint, entry.name == RANDOM_CHECKPOINT));
+        entries.sort_by_key(|entry| entry.name != self.default_checkpoint);
         let option = |e: Entry| ComboOption { value: e.name, fingerprint: Some(e.fingerprint) };
         Some(entries.into_iter().map(option).collect())
     }
@@ -100,7 +108,6 @@ impl ModelFiles {
         let entries = self.root(folder).map(list).unwrap_or_default();
         let describe = |entry: Entry| {
             let verdict = self.verdict(folder, &entry);
-            let note = if entry.name == RANDOM_CHECKPOINT { RANDOM_NOTE } else { "" };
             ModelFile {
                 folder: folder.into(),
                 bytes: entry.bytes,
@@ -109,7 +116,7 @@ impl ModelFiles {
                 usable: verdict.problem.is_none(),
                 reason: verdict.problem.unwrap_or_default(),
                 is_default: folder == "checkpoints" && entry.name == self.default_checkpoint,
-                note: note.into(),
+                note: verdict.note,
                 name: entry.name,
             }
         };
@@ -146,7 +153,7 @@ impl ModelFiles {
     }
 
     fn judge(&self, folder: &str, entry: &Entry) -> Verdict {
-        let problem = |text: String| Verdict { family: String::new(), problem: Some(text) };
+        let problem = |text: String| Verdict { problem: Some(text), ..Verdict::default() };
         if folder == "checkpoints" {
             if !self.sizes.contains(&entry.bytes) {
                 let (min, max) = (self.sizes.start(), self.sizes.end());
@@ -164,13 +171,19 @@ impl ModelFiles {
             Ok(header) => header,
             Err(error) => return problem(error.to_string()),
         };
+        let note = header.metadata().get(DESCRIPTION).map(|text| text.chars().take(MAX_NOTE_CHARS).collect());
+        let note = note.unwrap_or_default();
         if folder == "vae" {
             let problem = VaeConfig::from_header(&header).err();
-            return Verdict { family: "vae".into(), problem };
+            return Verdict { family: "vae".into(), note, problem };
+        }
+        if folder == LORAS {
+            let problem = (!Adapter::is_in(&header)).then(|| "there is no adapter layer in it".to_owned());
+            return Verdict { family: "adapter".into(), note, problem };
         }
         let detection = detect(&header);
         let problem = detection.family.refusal().or_else(|| self.wrong_kind(&detection.family));
-        Verdict { family: detection.family.id().into(), problem }
+        Verdict { family: detection.family.id().into(), note, problem }
     }
 
     fn wrong_kind(&self, family: &Family) -> Option<String> {

@@ -4,7 +4,7 @@ use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
 
 /// A part of a model file and what to change about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Recipe {
     pub folder: String,
     pub file: String,
@@ -14,6 +14,17 @@ pub(crate) struct Recipe {
     /// Where the text encoder stops, counted from the end as -1, -2, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_skip: Option<i64>,
+    /// Adapters to apply, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraUse>,
+}
+
+/// An adapter file and how much of it to apply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LoraUse {
+    pub file: String,
+    pub fingerprint: String,
+    pub strength: f64,
 }
 
 /// Which part of a checkpoint.

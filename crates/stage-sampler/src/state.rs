@@ -3,9 +3,10 @@
 use crate::config::{Config, DeviceKind};
 use crate::error;
 use crate::model_cache::{Loaded, ModelCache, PartKey};
-use crate::model_files::ModelFiles;
-use crate::recipe::{Part, Recipe};
+use crate::model_files::{FoundFile, LORAS, ModelFiles};
+use crate::recipe::{LoraUse, Part, Recipe};
 use candle_core::{DType, Device};
+use comfy_diffusion::adapters::{Adapter, UsedAdapter};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::vae::Vae;
 use comfy_diffusion::{DiffusionModel, load_clip, load_model, load_vae};
@@ -46,22 +47,43 @@ impl SamplerState {
     }
 
     fn load(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
-        let found = self.files.find(&recipe.folder, &recipe.file)?;
-        if found.fingerprint != recipe.fingerprint {
-            let message = format!("`{}` was replaced while this job was waiting, run it again", recipe.file);
-            return Err(NodeError::new(ErrorCode::FailedPrecondition, message));
-        }
-        let key = PartKey { path: found.path.clone(), fingerprint: found.fingerprint, part: recipe.part };
+        let found = self.find_unchanged(&recipe.folder, &recipe.file, &recipe.fingerprint)?;
+        let (fingerprint, loras) = (found.fingerprint.clone(), recipe.loras.clone());
+        let key = PartKey { path: found.path.clone(), fingerprint, part: recipe.part, loras };
         // Text encoders and autoencoders are small next to the model and lose the most from short numbers.
         self.cache.get(key, || {
             let path = &found.path;
+            let adapters = self.adapters(&recipe.loras)?;
             match recipe.part {
-                Part::Model => load_model(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Model),
-                Part::Clip => load_clip(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Clip),
+                Part::Model => {
+                    load_model(path, &self.device, self.dtype, &adapters).map(Arc::new).map(Loaded::Model)
+                }
+                Part::Clip => {
+                    load_clip(path, &self.device, DType::F32, &adapters).map(Arc::new).map(Loaded::Clip)
+                }
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }
             .map_err(error::engine)
         })
+    }
+
+    /// Finds a file that must still be the one a recipe was made from.
+    fn find_unchanged(&self, folder: &str, file: &str, fingerprint: &str) -> Result<FoundFile, NodeError> {
+        let found = self.files.find(folder, file)?;
+        if found.fingerprint == fingerprint {
+            return Ok(found);
+        }
+        let message = format!("`{file}` was replaced while this job was waiting, run it again");
+        Err(NodeError::new(ErrorCode::FailedPrecondition, message))
+    }
+
+    fn adapters(&self, loras: &[LoraUse]) -> Result<Vec<UsedAdapter>, NodeError> {
+        let open = |lora: &LoraUse| {
+            let found = self.find_unchanged(LORAS, &lora.file, &lora.fingerprint)?;
+            let adapter = Adapter::open(&found.path).map(Arc::new).map_err(error::engine)?;
+            Ok(UsedAdapter { adapter, strength: lora.strength })
+        };
+        loras.iter().map(open).collect()
     }
 
     pub(crate) fn model(&self, link: &serde_json::Value) -> Result<Arc<DiffusionModel>, NodeError> {

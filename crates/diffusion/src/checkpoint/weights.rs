@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::header::{CheckpointHeader, TensorInfo};
+use crate::adapters::Patches;
 use crate::error::{Error, Result};
 
 /// Elements converted at a time by one thread: small enough to stay in cache, large enough for the disk.
@@ -52,7 +53,7 @@ impl WeightFile {
     }
 
     /// Reads one tensor as f32 values.
-    fn read_f32(&self, key: &str, info: &TensorInfo) -> Result<Vec<f32>> {
+    pub(crate) fn read_f32(&self, key: &str, info: &TensorInfo) -> Result<Vec<f32>> {
         let count = info.shape.iter().product::<usize>();
         let mut values = vec![0f32; count];
         let width = info.dtype.bitsize() as u64 / 8;
@@ -118,11 +119,14 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io
     Ok(())
 }
 
-/// Where loaded weights go: the type to compute in and the device to compute on.
+/// Where loaded weights go, and what is changed about them on the way.
 #[derive(Debug, Clone)]
 pub struct Target {
+    /// The device to compute on.
     pub device: Device,
+    /// The type to compute in.
     pub dtype: DType,
+    pub patches: Patches,
 }
 
 /// Counts what a loader has put into memory.
@@ -178,7 +182,7 @@ impl<'a> Weights<'a> {
         if info.shape != shape {
             return Err(Error::TensorShape { key, expected: shape.into(), found: info.shape.clone() });
         }
-        let values = self.file.read_f32(&key, info)?;
+        let values = self.target.patches.apply(&key, self.file.read_f32(&key, info)?, shape)?;
         let tensor = Tensor::from_vec(values, Shape::from(shape), &Device::Cpu)?
             .to_dtype(self.target.dtype)?
             .to_device(&self.target.device)?;

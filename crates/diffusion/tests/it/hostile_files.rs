@@ -28,8 +28,8 @@ fn problem(bytes: &[u8]) -> HeaderProblem {
     let path = folder.write(bytes);
     for result in [
         CheckpointHeader::read(&path).map(drop),
-        load_model(&path, &Device::Cpu, DType::F32).map(drop),
-        load_clip(&path, &Device::Cpu, DType::F32).map(drop),
+        load_model(&path, &Device::Cpu, DType::F32, &[]).map(drop),
+        load_clip(&path, &Device::Cpu, DType::F32, &[]).map(drop),
         load_vae(&path, &Device::Cpu, DType::F32).map(drop),
     ] {
         assert!(matches!(result, Err(Error::Malformed { .. })), "{result:?}");
@@ -122,7 +122,7 @@ fn sound_files_that_are_no_checkpoint_are_explained() {
         let family = detect(&CheckpointHeader::read(&path).unwrap()).family;
         assert_eq!(family, Family::Unknown { reason: reason.into() });
         assert_eq!(family.support(), Support::Unknown);
-        let error = load_model(&path, &Device::Cpu, DType::F32).unwrap_err();
+        let error = load_model(&path, &Device::Cpu, DType::F32, &[]).unwrap_err();
         assert!(matches!(&error, Error::Unsupported { .. }) && error.to_string().contains(reason), "{error}");
     }
 }
@@ -137,7 +137,7 @@ fn a_missing_or_misshapen_tensor_is_named() {
         let mut bytes = bytes.clone();
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
         bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
-        load_model(&folder.write(&bytes), &Device::Cpu, DType::F32).unwrap_err()
+        load_model(&folder.write(&bytes), &Device::Cpu, DType::F32, &[]).unwrap_err()
     };
     let error = with("middle_block.0.in_layers.0.bias", "middle_block.0.in_layers.0.bios");
     assert!(matches!(&error, Error::MissingTensor { key } if key.ends_with("in_layers.0.bias")), "{error}");

@@ -6,6 +6,7 @@
 #[path = "../../../testkit/src/random_checkpoint.rs"]
 mod random_checkpoint;
 
+mod adapters;
 mod compare;
 mod full_size;
 mod hostile_files;

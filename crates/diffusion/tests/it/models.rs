@@ -37,8 +37,8 @@ impl Parts {
     pub fn load(path: &Path) -> Self {
         let device = Device::Cpu;
         Self {
-            model: load_model(path, &device, DType::F32).unwrap(),
-            clip: load_clip(path, &device, DType::F32).unwrap(),
+            model: load_model(path, &device, DType::F32, &[]).unwrap(),
+            clip: load_clip(path, &device, DType::F32, &[]).unwrap(),
             vae: load_vae(path, &device, DType::F32).unwrap(),
         }
     }

@@ -92,7 +92,7 @@ fn wrong_shapes_are_errors() {
 #[test]
 fn half_precision_stays_close() {
     let tiny = Tiny::new();
-    let model = load_model(&tiny.path, &Device::Cpu, DType::F16).unwrap();
+    let model = load_model(&tiny.path, &Device::Cpu, DType::F16, &[]).unwrap();
     assert_eq!(model.weight_bytes() * 2, TINY.model.weight_bytes());
     let steps = Tensor::new(&[500f32], &Device::Cpu).unwrap();
     let (x, context) = (wave(&[1, 4, 8, 8], 0.2), wave(&[1, 77, 64], 0.4));
@@ -113,8 +113,8 @@ fn embeddings_are_reported() {
 #[test]
 fn missing_files_are_errors() {
     let path = std::path::Path::new("no/such/file.safetensors");
-    assert!(matches!(load_model(path, &Device::Cpu, DType::F32), Err(Error::Io { .. })));
-    assert!(matches!(load_clip(path, &Device::Cpu, DType::F32), Err(Error::Io { .. })));
+    assert!(matches!(load_model(path, &Device::Cpu, DType::F32, &[]), Err(Error::Io { .. })));
+    assert!(matches!(load_clip(path, &Device::Cpu, DType::F32, &[]), Err(Error::Io { .. })));
     assert!(matches!(load_vae(path, &Device::Cpu, DType::F32), Err(Error::Io { .. })));
 }
 

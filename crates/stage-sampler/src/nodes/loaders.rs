@@ -60,7 +60,7 @@ fn recipes(
     let fingerprint = ctx.state.files.find(folder, name)?.fingerprint;
     let recipe = |&part: &Part| {
         let (folder, file, fingerprint) = (folder.into(), name.into(), fingerprint.clone());
-        Data::Recipe(Recipe { folder, file, fingerprint, part, clip_skip: None }.to_json())
+        Data::Recipe(Recipe { folder, file, fingerprint, part, clip_skip: None, loras: Vec::new() }.to_json())
     };
     Ok(Outputs::many(parts.iter().map(recipe).collect()))
 }

@@ -18,12 +18,16 @@ pub struct Txt2Img {
     pub side: u32,
     pub steps: u32,
     pub seed: u64,
+    pub cfg: f64,
+    pub positive: String,
+    pub negative: String,
 }
 
 impl Default for Txt2Img {
     fn default() -> Self {
         let (checkpoint, sampler, scheduler) = ("tiny_sd1_random.safetensors", "euler", "normal");
-        Self { checkpoint, sampler, scheduler, side: 64, steps: 4, seed: 42 }
+        let (positive, negative) = ("a photo of a cat".into(), "(masterpiece:1.3), [blurry] dog".into());
+        Self { checkpoint, sampler, scheduler, side: 64, steps: 4, seed: 42, cfg: 7.0, positive, negative }
     }
 }
 
@@ -31,15 +35,14 @@ impl Txt2Img {
     pub fn api(&self) -> Value {
         json!({
             "3": {"class_type": "KSampler", "inputs": {
-                "seed": self.seed, "steps": self.steps, "cfg": 7.0, "sampler_name": self.sampler,
+                "seed": self.seed, "steps": self.steps, "cfg": self.cfg, "sampler_name": self.sampler,
                 "scheduler": self.scheduler, "denoise": 1.0, "model": ["4", 0], "positive": ["6", 0],
                 "negative": ["7", 0], "latent_image": ["5", 0]}},
             "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": self.checkpoint}},
             "5": {"class_type": "EmptyLatentImage", "inputs": {
                 "width": self.side, "height": self.side, "batch_size": 1}},
-            "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a photo of a cat", "clip": ["4", 1]}},
-            "7": {"class_type": "CLIPTextEncode", "inputs": {
-                "text": "(masterpiece:1.3), [blurry] dog", "clip": ["4", 1]}},
+            "6": {"class_type": "CLIPTextEncode", "inputs": {"text": self.positive, "clip": ["4", 1]}},
+            "7": {"class_type": "CLIPTextEncode", "inputs": {"text": self.negative, "clip": ["4", 1]}},
             "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
             "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "ComfyUI", "images": ["8", 0]}}
         })

@@ -39,10 +39,30 @@ pub struct Cluster {
 impl Cluster {
     /// Writes the tiny random checkpoint, starts everything and waits until the stack is ready.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(|checkpoints| {
+            let path = checkpoints.join("tiny_sd1_random.safetensors");
+            Ok(comfy_testkit::random_checkpoint::write_tiny(&path)?)
+        })
+        .await
+    }
+
+    /// Starts everything with the checkpoint that the project ships.
+    pub async fn with_starter() -> anyhow::Result<Self> {
+        Self::start_with(|checkpoints| {
+            let shipped =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/checkpoints/starter.safetensors");
+            std::fs::copy(&shipped, checkpoints.join("starter.safetensors"))
+                .with_context(|| shipped.display().to_string())?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn start_with(fill: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let checkpoints = dir.path().join("checkpoints");
         std::fs::create_dir_all(&checkpoints)?;
-        comfy_testkit::random_checkpoint::write_tiny(&checkpoints.join("tiny_sd1_random.safetensors"))?;
+        fill(&checkpoints)?;
         let mut cluster = Self { dir, ports: free_ports()?, children: Vec::new() };
         for service in Service::ALL {
             cluster.spawn(service)?;

@@ -9,3 +9,4 @@ mod cluster;
 mod crashes;
 mod main_job;
 mod pictures;
+mod starter;

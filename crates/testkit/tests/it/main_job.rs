@@ -48,7 +48,7 @@ async fn the_full_size_checkpoint_draws_the_reference_pictures() -> anyhow::Resu
 
 #[tokio::test]
 async fn both_formats_and_both_apis_give_the_same_pixels() -> anyhow::Result<()> {
-    let cluster = Cluster::start().await?;
+    let cluster = Cluster::with_starter().await?;
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui/public/workflows");
     let ui: Value = serde_json::from_slice(&std::fs::read(root.join("default.json"))?)?;
     let job = client::submit(&cluster, &ui).await?;
