@@ -10,6 +10,7 @@ pub mod families;
 mod model;
 pub mod sampling;
 pub mod text;
+pub mod upscale;
 pub mod vae;
 
 pub use blocks::Unet;

@@ -21,6 +21,9 @@ pub struct Config {
     /// Folder with LoRA files.
     #[arg(long, env = "LORAS_DIR", default_value = "models/loras")]
     pub loras_dir: PathBuf,
+    /// Folder with upscalers.
+    #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
+    pub upscale_models_dir: PathBuf,
     /// The checkpoint that is offered first; the others follow by name, as they do when it is not there.
     #[arg(long, env = "DEFAULT_CHECKPOINT", default_value = "starter.safetensors")]
     pub default_checkpoint: String,

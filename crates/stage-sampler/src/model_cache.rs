@@ -3,6 +3,7 @@
 use crate::recipe::{LoraUse, Part};
 use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::text::ClipTextEncoder;
+use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
 use comfy_stage::NodeError;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub(crate) enum Loaded {
     Model(Arc<DiffusionModel>),
     Clip(Arc<ClipTextEncoder>),
     Vae(Arc<Vae>),
+    Upscaler(Arc<Upscaler>),
 }
 
 impl Loaded {
@@ -22,6 +24,7 @@ impl Loaded {
             Loaded::Model(model) => model.weight_bytes(),
             Loaded::Clip(clip) => clip.weight_bytes(),
             Loaded::Vae(vae) => vae.weight_bytes(),
+            Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
         }
     }
 }

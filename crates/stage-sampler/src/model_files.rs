@@ -5,6 +5,7 @@ use comfy_artifacts::folders::fingerprint;
 use comfy_diffusion::adapters::Adapter;
 use comfy_diffusion::checkpoint::{CheckpointHeader, VaeConfig, detect};
 use comfy_diffusion::families::Family;
+use comfy_diffusion::upscale::Upscaler;
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
 use comfy_stage::NodeError;
@@ -19,6 +20,8 @@ const DESCRIPTION: &str = "modelspec.description";
 const MAX_NOTE_CHARS: usize = 300;
 /// The folder of adapters.
 pub(crate) const LORAS: &str = "loras";
+/// The folder of upscalers.
+pub(crate) const UPSCALERS: &str = "upscale_models";
 const EXTENSIONS: [&str; 5] = ["safetensors", "sft", "ckpt", "pt", "bin"];
 /// Deep enough for every sensible collection, shallow enough for a link that leads in a circle.
 const MAX_DEPTH: usize = 8;
@@ -29,6 +32,7 @@ pub(crate) struct ModelFiles {
     checkpoints: PathBuf,
     vae: PathBuf,
     loras: PathBuf,
+    upscalers: PathBuf,
     kind: PipelineKind,
     default_checkpoint: String,
     sizes: std::ops::RangeInclusive<u64>,
@@ -64,13 +68,14 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 3] = ["checkpoints", "vae", LORAS];
+    pub(crate) const FOLDERS: [&'static str; 4] = ["checkpoints", "vae", LORAS, UPSCALERS];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             checkpoints: config.checkpoints_dir.clone(),
             vae: config.vae_dir.clone(),
             loras: config.loras_dir.clone(),
+            upscalers: config.upscale_models_dir.clone(),
             kind: config.pipeline_kind,
             default_checkpoint: config.default_checkpoint.clone(),
             sizes: config.min_checkpoint_bytes..=config.max_checkpoint_bytes,
@@ -85,6 +90,7 @@ impl ModelFiles {
             "checkpoints" => Some(&self.checkpoints),
             "vae" => Some(&self.vae),
             LORAS => Some(&self.loras),
+            UPSCALERS => Some(&self.upscalers),
             _ => None,
         }
     }
@@ -180,6 +186,9 @@ impl ModelFiles {
         if folder == LORAS {
             let problem = (!Adapter::is_in(&header)).then(|| "there is no adapter layer in it".to_owned());
             return Verdict { family: "adapter".into(), note, problem };
+        }
+        if folder == UPSCALERS {
+            return Verdict { family: "upscaler".into(), note, problem: Upscaler::refusal(&header) };
         }
         let detection = detect(&header);
         let problem = detection.family.refusal().or_else(|| self.wrong_kind(&detection.family));

@@ -34,6 +34,7 @@ pub(crate) enum Part {
     Model,
     Clip,
     Vae,
+    Upscaler,
 }
 
 impl Recipe {

@@ -8,6 +8,7 @@ use crate::recipe::{LoraUse, Part, Recipe};
 use candle_core::{DType, Device};
 use comfy_diffusion::adapters::{Adapter, UsedAdapter};
 use comfy_diffusion::text::ClipTextEncoder;
+use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
 use comfy_diffusion::{DiffusionModel, load_clip, load_model, load_vae};
 use comfy_graph::{ComboOption, ErrorCode};
@@ -61,6 +62,9 @@ impl SamplerState {
                 Part::Clip => {
                     load_clip(path, &self.device, DType::F32, &adapters).map(Arc::new).map(Loaded::Clip)
                 }
+                Part::Upscaler => {
+                    Upscaler::load(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Upscaler)
+                }
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }
             .map_err(error::engine)
@@ -108,6 +112,13 @@ impl SamplerState {
     pub(crate) fn vae(&self, link: &serde_json::Value) -> Result<Arc<Vae>, NodeError> {
         match self.load(&Recipe::read(link, Part::Vae)?)? {
             Loaded::Vae(vae) => Ok(vae),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    pub(crate) fn upscaler(&self, link: &serde_json::Value) -> Result<Arc<Upscaler>, NodeError> {
+        match self.load(&Recipe::read(link, Part::Upscaler)?)? {
+            Loaded::Upscaler(upscaler) => Ok(upscaler),
             _ => Err(NodeError::internal("the model cache holds another part under this key")),
         }
     }

@@ -15,3 +15,4 @@ mod reference;
 mod sample;
 mod tiny;
 mod tokens;
+mod upscalers;

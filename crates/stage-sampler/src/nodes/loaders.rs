@@ -51,7 +51,7 @@ impl Node<SamplerState> for VaeLoader {
     }
 }
 
-fn recipes(
+pub(super) fn recipes(
     name: &str,
     folder: &str,
     parts: &[Part],

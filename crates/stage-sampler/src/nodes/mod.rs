@@ -5,6 +5,7 @@ mod latent;
 mod loaders;
 mod loras;
 mod sampling;
+mod upscaling;
 mod vae;
 
 use crate::state::SamplerState;
@@ -23,6 +24,8 @@ pub static NODES: &[&dyn Node<SamplerState>] = &[
     &latent::SetLatentNoiseMask,
     &sampling::KSampler,
     &sampling::KSamplerAdvanced,
+    &upscaling::UpscaleModelLoader,
+    &upscaling::ImageUpscaleWithModel,
     &vae::VaeDecode,
     &vae::VaeEncode,
 ];
