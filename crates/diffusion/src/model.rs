@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::blocks::Unet;
-use crate::checkpoint::{LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
+use crate::checkpoint::{Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
 use crate::error::{Error, Result};
 use crate::families::{Family, sd1};
 use crate::text::ClipTextEncoder;
@@ -56,6 +56,19 @@ impl DiffusionModel {
 /// [`Error::Unsupported`] if the file is of a family that cannot be run, with a reason fit for a user; otherwise
 /// what reading and checking the file gives.
 pub fn load_model(path: &Path, device: &Device, dtype: DType) -> Result<DiffusionModel> {
+    load_model_stored_as(path, device, dtype, None)
+}
+
+/// As [`load_model`], with the weights rounded as a file of the given 8-bit format would hold them.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn load_model_stored_as(
+    path: &Path,
+    device: &Device,
+    dtype: DType,
+    stored_as: Option<Float8>,
+) -> Result<DiffusionModel> {
     let file = WeightFile::open(path)?;
     let detection = detect(file.header());
     let refused = |reason| Error::Unsupported { path: path.into(), part: "diffusion model", reason };
@@ -64,7 +77,7 @@ pub fn load_model(path: &Path, device: &Device, dtype: DType) -> Result<Diffusio
     }
     let config = detection.unet.ok_or_else(|| refused("its layout could not be read".into()))?;
     let (target, counter) = (Target { device: device.clone(), dtype }, LoadCounter::default());
-    let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX);
+    let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX).stored_as(stored_as);
     let unet = Unet::load(&weights, config, dtype)?;
     Ok(DiffusionModel {
         family: detection.family,

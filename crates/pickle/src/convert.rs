@@ -26,7 +26,7 @@ pub fn max_output_bytes(input_bytes: u64) -> u64 {
     input_bytes.saturating_mul(MAX_GROWTH).saturating_add(GROWTH_SLACK_BYTES)
 }
 
-/// Converts a file. The new file appears whole or not at all.
+/// Converts a file. The new file appears whole or not at all; until then it is called [`partial_path`].
 ///
 /// # Errors
 /// As [`PickleIndex::open`]; also when the tensors would take far more space than the input, or writing fails.
@@ -43,10 +43,10 @@ pub fn convert(input: &Path, output: &Path) -> Result<Converted> {
     moved
 }
 
-/// Where a file is written before it gets its name.
+/// Where this process writes a file before it gets its name: `OUTPUT.<process id>.partial`.
 pub fn partial_path(output: &Path) -> PathBuf {
     let mut name = OsString::from(output.as_os_str());
-    name.push(".partial");
+    name.push(format!(".{}.partial", std::process::id()));
     name.into()
 }
 

@@ -9,6 +9,7 @@ mod random_checkpoint;
 mod compare;
 mod full_size;
 mod hostile_files;
+mod layouts;
 mod models;
 mod reference;
 mod sample;
