@@ -1,6 +1,6 @@
 //! Loaded model parts, kept while there is room.
 
-use crate::recipe::Part;
+use crate::recipe::{Part, WeightDtype};
 use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::vae::Vae;
@@ -32,6 +32,7 @@ pub(crate) struct PartKey {
     pub path: PathBuf,
     pub fingerprint: String,
     pub part: Part,
+    pub weight_dtype: Option<WeightDtype>,
 }
 
 /// The most recently used parts, up to a number of bytes.

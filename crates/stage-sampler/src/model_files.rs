@@ -1,8 +1,9 @@
 //! The model files on disk: which there are, what their headers say, which are offered.
 
 use crate::config::{Config, PipelineKind, WordList};
+use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
-use comfy_diffusion::checkpoint::{CheckpointHeader, VaeConfig, detect};
+use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
 use comfy_diffusion::families::Family;
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
@@ -16,15 +17,21 @@ use std::time::UNIX_EPOCH;
 const RANDOM_CHECKPOINT: &str = "tiny_sd1_random.safetensors";
 const RANDOM_NOTE: &str =
     "random weights: its pictures are noise until you put a real checkpoint into models/checkpoints";
-const EXTENSIONS: [&str; 5] = ["safetensors", "sft", "ckpt", "pt", "bin"];
+const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
+const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
+/// The rest are PyTorch files.
+const EXTENSIONS: [&str; 8] = ["safetensors", "sft", "ckpt", "pt", "pt2", "bin", "pth", "pkl"];
+/// CLIP-L has 12 layers; CLIP-H and CLIP-G have 24 and 32, other activations and another layout.
+const MAX_CLIP_LAYERS: usize = 22;
 /// Deep enough for every sensible collection, shallow enough for a link that leads in a circle.
 const MAX_DEPTH: usize = 8;
 
 /// The model folders of this stage.
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
-    checkpoints: PathBuf,
-    vae: PathBuf,
+    /// Each of [`ModelFiles::FOLDERS`], where it is on disk.
+    roots: [Vec<PathBuf>; 4],
+    pickles: Pickles,
     kind: PipelineKind,
     default_checkpoint: String,
     sizes: std::ops::RangeInclusive<u64>,
@@ -40,10 +47,19 @@ struct Verdict {
     family: String,
     /// Why the file cannot be used.
     problem: Option<String>,
+    /// A file that says nothing until it is converted.
+    pickle: bool,
+}
+
+impl Verdict {
+    fn unusable(problem: String) -> Self {
+        Self { problem: Some(problem), ..Self::default() }
+    }
 }
 
 /// A file that may be loaded.
 pub(crate) struct FoundFile {
+    /// A safetensors file: the one asked for, or what it was converted to.
     pub path: PathBuf,
     pub fingerprint: String,
 }
@@ -58,12 +74,17 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 2] = ["checkpoints", "vae"];
+    pub(crate) const FOLDERS: [&'static str; 4] = ["checkpoints", "vae", "diffusion_models", "text_encoders"];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            checkpoints: config.checkpoints_dir.clone(),
-            vae: config.vae_dir.clone(),
+            roots: [
+                vec![config.checkpoints_dir.clone()],
+                vec![config.vae_dir.clone()],
+                vec![config.diffusion_models_dir.clone(), config.unet_dir.clone()],
+                vec![config.text_encoders_dir.clone(), config.clip_dir.clone()],
+            ],
+            pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
             default_checkpoint: config.default_checkpoint.clone(),
             sizes: config.min_checkpoint_bytes..=config.max_checkpoint_bytes,
@@ -73,17 +94,22 @@ impl ModelFiles {
         }
     }
 
-    fn root(&self, folder: &str) -> Option<&Path> {
-        match folder {
-            "checkpoints" => Some(&self.checkpoints),
-            "vae" => Some(&self.vae),
-            _ => None,
+    /// The files of a folder, sorted by name. `None` when the folder is not one of ours.
+    fn list(&self, folder: &str) -> Option<Vec<Entry>> {
+        let at = Self::FOLDERS.iter().position(|known| *known == folder)?;
+        let mut found: Vec<Entry> = Vec::new();
+        for root in &self.roots[at] {
+            list_into(root, "", MAX_DEPTH, &mut found);
         }
+        // Sorting keeps the order of equals, so where both places have a name, the first place wins.
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.dedup_by(|later, first| later.name == first.name);
+        Some(found)
     }
 
     /// The usable files of a folder, the default first. `None` when the folder is not one of ours.
     pub(crate) fn options(&self, folder: &str) -> Option<Vec<ComboOption>> {
-        let mut entries = list(self.root(folder)?);
+        let mut entries = self.list(folder)?;
         entries.retain(|entry| self.verdict(folder, entry).problem.is_none());
         entries.sort_by_key(|entry| (entry.name != self.default_checkpoint, entry.name == RANDOM_CHECKPOINT));
         let option = |e: Entry| ComboOption { value: e.name, fingerprint: Some(e.fingerprint) };
@@ -97,10 +123,14 @@ impl ModelFiles {
     }
 
     fn describe_folder(&self, folder: &str) -> Vec<ModelFile> {
-        let entries = self.root(folder).map(list).unwrap_or_default();
+        let entries = self.list(folder).unwrap_or_default();
         let describe = |entry: Entry| {
             let verdict = self.verdict(folder, &entry);
-            let note = if entry.name == RANDOM_CHECKPOINT { RANDOM_NOTE } else { "" };
+            let note = match entry.name.as_str() {
+                RANDOM_CHECKPOINT => RANDOM_NOTE,
+                _ if verdict.pickle => PICKLE_NOTE,
+                _ => "",
+            };
             ModelFile {
                 folder: folder.into(),
                 bytes: entry.bytes,
@@ -116,27 +146,68 @@ impl ModelFiles {
         entries.into_iter().map(describe).collect()
     }
 
-    /// Finds a file by the name that a workflow gives.
+    /// Finds a file by the name that a workflow gives. A PyTorch file is converted if it has not been; `go_on` is
+    /// asked in between.
     ///
     /// # Errors
-    /// Names the choices when there is no such file, or says why it cannot be used.
-    pub(crate) fn find(&self, folder: &str, name: &str) -> Result<FoundFile, NodeError> {
-        let entries = self.root(folder).map(list).unwrap_or_default();
+    /// Names the choices when there is no such file, or says why it cannot be used. What `go_on` gives.
+    pub(crate) fn find(
+        &self,
+        folder: &str,
+        name: &str,
+        go_on: &dyn Fn() -> Result<(), NodeError>,
+    ) -> Result<FoundFile, NodeError> {
+        let entries = self.list(folder).unwrap_or_default();
         let Some(entry) = entries.iter().find(|entry| entry.name == name) else {
             let choices: Vec<_> = entries.iter().map(|e| format!("`{}`", e.name)).take(20).collect();
             let choices = if choices.is_empty() { "the folder is empty".into() } else { choices.join(", ") };
             return Err(NodeError::not_found(format!("there is no file `{name}` in `{folder}`: {choices}")));
         };
-        match self.verdict(folder, entry).problem {
-            Some(problem) => Err(NodeError::invalid(format!("`{name}` cannot be used: {problem}"))),
-            None => Ok(FoundFile { path: entry.path.clone(), fingerprint: entry.fingerprint.clone() }),
+        let unusable = |problem: &str| NodeError::invalid(format!("`{name}` cannot be used: {problem}"));
+        let mut verdict = self.verdict(folder, entry);
+        if verdict.pickle {
+            match self.pickles.convert(&entry.path, &entry.fingerprint, go_on) {
+                Ok(_) => verdict = self.judge_again(folder, entry),
+                Err(NotConverted::Refused(reason)) => {
+                    // Remembered, so that the file is no longer offered and listings say why.
+                    self.remember(entry, Verdict::unusable(reason.clone()));
+                    return Err(unusable(&reason));
+                }
+                Err(NotConverted::Failed(error)) => return Err(error),
+            }
         }
+        if let Some(problem) = &verdict.problem {
+            return Err(unusable(problem));
+        }
+        let path = self.readable(entry).unwrap_or_else(|| entry.path.clone());
+        Ok(FoundFile { path, fingerprint: entry.fingerprint.clone() })
+    }
+
+    fn remember(&self, entry: &Entry, verdict: Verdict) {
+        let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        seen.insert(entry.path.clone(), (entry.fingerprint.clone(), verdict));
+    }
+
+    fn judge_again(&self, folder: &str, entry: &Entry) -> Verdict {
+        let verdict = self.judge(folder, entry);
+        self.remember(entry, verdict.clone());
+        verdict
+    }
+
+    /// The safetensors file to read instead of the file, or the file itself; `None` if it is yet to be converted.
+    fn readable(&self, entry: &Entry) -> Option<PathBuf> {
+        if extension(&entry.path).is_some_and(|e| SAFETENSORS.contains(&e.as_str())) {
+            return Some(entry.path.clone());
+        }
+        self.pickles.ready(&entry.path, &entry.fingerprint)
     }
 
     fn verdict(&self, folder: &str, entry: &Entry) -> Verdict {
         let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((fingerprint, verdict)) = seen.get(&entry.path)
             && *fingerprint == entry.fingerprint
+            // What was converted may have been thrown away since, and what was not may have been converted.
+            && (verdict.problem.is_some() || verdict.pickle == self.readable(entry).is_none())
         {
             return verdict.clone();
         }
@@ -146,7 +217,7 @@ impl ModelFiles {
     }
 
     fn judge(&self, folder: &str, entry: &Entry) -> Verdict {
-        let problem = |text: String| Verdict { family: String::new(), problem: Some(text) };
+        let problem = Verdict::unusable;
         if folder == "checkpoints" {
             if !self.sizes.contains(&entry.bytes) {
                 let (min, max) = (self.sizes.start(), self.sizes.end());
@@ -157,20 +228,26 @@ impl ModelFiles {
                 return problem("its name is not allowed by this installation".into());
             }
         }
-        if !matches!(extension(&entry.path).as_deref(), Some("safetensors" | "sft")) {
-            return problem("pickled files are not read, convert it to safetensors".into());
-        }
-        let header = match CheckpointHeader::read(&entry.path) {
-            Ok(header) => header,
-            Err(error) => return problem(error.to_string()),
+        let Some(path) = self.readable(entry) else {
+            return Verdict { pickle: true, ..Verdict::default() };
         };
-        if folder == "vae" {
-            let problem = VaeConfig::from_header(&header).err();
-            return Verdict { family: "vae".into(), problem };
+        match CheckpointHeader::read(&path) {
+            Ok(header) => self.judge_header(folder, &header),
+            Err(error) => problem(error.to_string()),
         }
-        let detection = detect(&header);
-        let problem = detection.family.refusal().or_else(|| self.wrong_kind(&detection.family));
-        Verdict { family: detection.family.id().into(), problem }
+    }
+
+    fn judge_header(&self, folder: &str, header: &CheckpointHeader) -> Verdict {
+        let verdict = |family: &str, problem| Verdict { family: family.into(), problem, pickle: false };
+        match folder {
+            "vae" => verdict("vae", VaeConfig::from_header(header).err()),
+            "text_encoders" => verdict("clip", text_encoder_problem(header)),
+            _ => {
+                let family = detect(header).family;
+                let problem = family.refusal().or_else(|| self.wrong_kind(&family));
+                verdict(family.id(), problem)
+            }
+        }
     }
 
     fn wrong_kind(&self, family: &Family) -> Option<String> {
@@ -187,12 +264,15 @@ fn extension(path: &Path) -> Option<String> {
     path.extension().and_then(|e| e.to_str()).map(str::to_lowercase)
 }
 
-/// Lists the model files below a folder, sorted by name.
-fn list(root: &Path) -> Vec<Entry> {
-    let mut found = Vec::new();
-    list_into(root, "", MAX_DEPTH, &mut found);
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
+/// Why a file is no text encoder that can be run.
+fn text_encoder_problem(header: &CheckpointHeader) -> Option<String> {
+    match ClipConfig::from_header(header) {
+        Ok(config) if config.layers > MAX_CLIP_LAYERS => {
+            Some(format!("it is a CLIP of {} layers, only CLIP-L is supported yet", config.layers))
+        }
+        Ok(_) => None,
+        Err(reason) => Some(reason),
+    }
 }
 
 fn list_into(root: &Path, prefix: &str, depth: usize, found: &mut Vec<Entry>) {

@@ -1,5 +1,6 @@
 //! What MODEL, CLIP and VAE links carry: how to make the part, never its weights.
 
+use comfy_diffusion::checkpoint::Float8;
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,26 @@ pub(crate) struct Recipe {
     /// Where the text encoder stops, counted from the end as -1, -2, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_skip: Option<i64>,
+    /// What the weights are rounded to before they are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_dtype: Option<WeightDtype>,
+}
+
+/// A number format with fewer digits than the file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WeightDtype {
+    Fp8E4m3fn,
+    Fp8E5m2,
+}
+
+impl WeightDtype {
+    pub(crate) fn format(self) -> Float8 {
+        match self {
+            Self::Fp8E4m3fn => Float8::E4m3,
+            Self::Fp8E5m2 => Float8::E5m2,
+        }
+    }
 }
 
 /// Which part of a checkpoint.

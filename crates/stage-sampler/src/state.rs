@@ -4,11 +4,11 @@ use crate::config::{Config, DeviceKind};
 use crate::error;
 use crate::model_cache::{Loaded, ModelCache, PartKey};
 use crate::model_files::ModelFiles;
-use crate::recipe::{Part, Recipe};
+use crate::recipe::{Part, Recipe, WeightDtype};
 use candle_core::{DType, Device};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::vae::Vae;
-use comfy_diffusion::{DiffusionModel, load_clip, load_model, load_vae};
+use comfy_diffusion::{DiffusionModel, load_clip, load_model_stored_as, load_vae};
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
 use comfy_stage::{NodeError, StageState};
@@ -46,17 +46,27 @@ impl SamplerState {
     }
 
     fn load(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
-        let found = self.files.find(&recipe.folder, &recipe.file)?;
+        let found = self.files.find(&recipe.folder, &recipe.file, &|| Ok(()))?;
         if found.fingerprint != recipe.fingerprint {
             let message = format!("`{}` was replaced while this job was waiting, run it again", recipe.file);
             return Err(NodeError::new(ErrorCode::FailedPrecondition, message));
         }
-        let key = PartKey { path: found.path.clone(), fingerprint: found.fingerprint, part: recipe.part };
+        let key = PartKey {
+            path: found.path.clone(),
+            fingerprint: found.fingerprint,
+            part: recipe.part,
+            weight_dtype: recipe.weight_dtype,
+        };
         // Text encoders and autoencoders are small next to the model and lose the most from short numbers.
         self.cache.get(key, || {
             let path = &found.path;
             match recipe.part {
-                Part::Model => load_model(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Model),
+                Part::Model => {
+                    let stored = recipe.weight_dtype.map(WeightDtype::format);
+                    load_model_stored_as(path, &self.device, self.dtype, stored)
+                        .map(Arc::new)
+                        .map(Loaded::Model)
+                }
                 Part::Clip => load_clip(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Clip),
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }

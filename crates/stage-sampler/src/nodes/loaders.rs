@@ -51,16 +51,18 @@ impl Node<SamplerState> for VaeLoader {
     }
 }
 
-fn recipes(
+pub(super) fn recipes(
     name: &str,
     folder: &str,
     parts: &[Part],
     ctx: &Ctx<'_, SamplerState>,
 ) -> Result<Outputs, NodeError> {
-    let fingerprint = ctx.state.files.find(folder, name)?.fingerprint;
+    let fingerprint = ctx.state.files.find(folder, name, &|| ctx.check_cancelled())?.fingerprint;
     let recipe = |&part: &Part| {
         let (folder, file, fingerprint) = (folder.into(), name.into(), fingerprint.clone());
-        Data::Recipe(Recipe { folder, file, fingerprint, part, clip_skip: None }.to_json())
+        Data::Recipe(
+            Recipe { folder, file, fingerprint, part, clip_skip: None, weight_dtype: None }.to_json(),
+        )
     };
     Ok(Outputs::many(parts.iter().map(recipe).collect()))
 }

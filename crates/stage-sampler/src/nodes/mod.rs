@@ -3,6 +3,7 @@
 mod conditioning;
 mod latent;
 mod loaders;
+mod part_loaders;
 mod sampling;
 mod vae;
 
@@ -13,6 +14,8 @@ use comfy_stage::Node;
 pub static NODES: &[&dyn Node<SamplerState>] = &[
     &loaders::CheckpointLoaderSimple,
     &loaders::VaeLoader,
+    &part_loaders::UnetLoader,
+    &part_loaders::ClipLoader,
     &conditioning::ClipTextEncode,
     &conditioning::ClipSetLastLayer,
     &latent::EmptyLatentImage,

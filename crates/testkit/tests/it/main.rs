@@ -8,4 +8,5 @@ mod client;
 mod cluster;
 mod crashes;
 mod main_job;
+mod model_files;
 mod pictures;
