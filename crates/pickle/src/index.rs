@@ -213,9 +213,8 @@ fn fits(tensor: &Tensor, available: u64) -> bool {
     if tensor.shape.contains(&0) {
         return tensor.offset <= available;
     }
-    let steps = tensor.shape.iter().zip(&tensor.strides);
-    let last = steps.fold(Some(tensor.offset), |last, (&size, &stride)| {
-        last?.checked_add((size - 1).checked_mul(stride)?)
-    });
+    let mut steps = tensor.shape.iter().zip(&tensor.strides);
+    let last = steps
+        .try_fold(tensor.offset, |last, (&size, &stride)| last.checked_add((size - 1).checked_mul(stride)?));
     last.is_some_and(|last| last < available)
 }

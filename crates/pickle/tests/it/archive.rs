@@ -74,7 +74,7 @@ pub fn archive(pickle: &[u8]) -> Vec<u8> {
 /// The instructions that describe a tensor of `torch.FloatStorage` 0, given as those of offset, size and stride.
 pub fn tensor(elements: &[u8], offset: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
     [
-        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpu",
+        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu",
         elements,
         b"tQ",
         offset,

@@ -52,7 +52,7 @@ fn known_names_cannot_be_misused() {
         b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._tensor\n_rebuild_from_type_v2\nNNtR.",
         b"\x80\x02K\x01)R.",
         b"\x80\x02X\x01\0\0\0aQ.",
-        b"\x80\x02(X\x07\0\0\0storagecpytorch_lightning\nx\nX\x01\0\0\00NK\x01tQ.",
+        b"\x80\x02(X\x07\0\0\0storagecpytorch_lightning\nx\nX\x01\0\0\x000NK\x01tQ.",
     ] {
         assert!(matches!(read(&archive(pickle)), Err(Error::Damaged(_))), "{pickle:?}");
     }
@@ -227,13 +227,13 @@ fn legacy_files_must_hold_what_they_list() {
     let file = |keys: &[u8], count: u64, data: &[u8]| {
         [LEGACY_HEAD, &object, b"\x80\x02](", keys, b"e.", &count.to_le_bytes(), data].concat()
     };
-    let key = b"X\x01\0\0\00";
+    let key = b"X\x01\0\0\x000";
     assert!(convert(&file(key, 6, &[0; 24])).is_ok());
     refuse(&file(key, 6, &[0; 23]), "ends before its storages");
     refuse(&file(key, u64::MAX, &[0; 24]), "ends before its storages");
     refuse(&file(key, 5, &[0; 24]), "its storage should have 6 elements");
     refuse(&file(b"", 6, &[0; 24]), "no storage `0`");
-    refuse(&file(b"X\x01\0\0\01", 6, &[0; 24]), "no tensor has");
+    refuse(&file(b"X\x01\0\0\x001", 6, &[0; 24]), "no tensor has");
     refuse(&file(b"K\x01", 6, &[0; 24]), "no text");
     let big = [&LEGACY_HEAD[..LEGACY_HEAD.len() - 3], b"\x89s.", &object].concat();
     refuse(&big, "big-endian");

@@ -33,9 +33,9 @@ const PIECES: [&[u8]; 30] = [
     b"2",
     b"q\0",
     b"h\0",
-    b"X\x01\0\0\00",
+    b"X\x01\0\0\x000",
     b"ctorch._utils\n_rebuild_tensor_v2\n",
-    b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00NK\x06tQ",
+    b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000NK\x06tQ",
 ];
 
 proptest! {
