@@ -61,7 +61,7 @@ wait_until_ready() {
 }
 
 has_checkpoint() {
-    find -L "$CHECKPOINTS_DIR" -type f \( -name '*.safetensors' -o -name '*.sft' -o -name '*.ckpt' \) 2>/dev/null | grep -q .
+    find -L "$CHECKPOINTS_DIR" -type f \( -name '*.safetensors' -o -name '*.sft' -o -name '*.ckpt' -o -name '*.pt' -o -name '*.pth' -o -name '*.bin' \) 2>/dev/null | grep -q .
 }
 
 start_all() {

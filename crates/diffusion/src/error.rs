@@ -31,7 +31,9 @@ pub enum Error {
     TensorShape { key: String, expected: Vec<usize>, found: Vec<usize> },
 
     /// A tensor is stored in a type that weights cannot be converted from.
-    #[error("tensor `{key}` is stored as `{found}`, expected one of `F64`, `F32`, `F16`, `BF16`")]
+    #[error(
+        "tensor `{key}` is stored as `{found}`, expected one of `F64`, `F32`, `F16`, `BF16`, `F8_E4M3`, `F8_E5M2`"
+    )]
     TensorType { key: String, found: String },
 
     /// An argument is outside what the operation accepts.

@@ -15,4 +15,4 @@ pub mod vae;
 
 pub use blocks::Unet;
 pub use error::{Error, Result};
-pub use model::{DiffusionModel, load_clip, load_model, load_vae};
+pub use model::{DiffusionModel, load_clip, load_model, load_model_stored_as, load_vae};

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::adapters::{Patches, UsedAdapter};
 use crate::blocks::Unet;
-use crate::checkpoint::{LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
+use crate::checkpoint::{Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
 use crate::error::{Error, Result};
 use crate::families::{Family, sd1};
 use crate::text::ClipTextEncoder;
@@ -62,6 +62,20 @@ pub fn load_model(
     dtype: DType,
     adapters: &[UsedAdapter],
 ) -> Result<DiffusionModel> {
+    load_model_stored_as(path, device, dtype, adapters, None)
+}
+
+/// As [`load_model`], with the file's weights rounded as a file of the given 8-bit format would hold them.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn load_model_stored_as(
+    path: &Path,
+    device: &Device,
+    dtype: DType,
+    adapters: &[UsedAdapter],
+    stored_as: Option<Float8>,
+) -> Result<DiffusionModel> {
     let file = WeightFile::open(path)?;
     let detection = detect(file.header());
     let refused = |reason| Error::Unsupported { path: path.into(), part: "diffusion model", reason };
@@ -71,7 +85,7 @@ pub fn load_model(
     let config = detection.unet.ok_or_else(|| refused("its layout could not be read".into()))?;
     let patches = Patches::for_unet(&config, adapters)?;
     let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
-    let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX);
+    let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX).stored_as(stored_as);
     let unet = Unet::load(&weights, config, dtype)?;
     Ok(DiffusionModel {
         family: detection.family,

@@ -1,9 +1,10 @@
 //! Configuration from flags and environment variables. Everything is parsed before anything is bound.
 
 use clap::{Parser, ValueEnum};
-use comfy_service::config::{bytes, listen_address};
+use comfy_service::config::{bytes, duration, listen_address};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The stage-sampler service: runs Stable Diffusion.
 #[derive(Debug, Clone, Parser)]
@@ -24,6 +25,18 @@ pub struct Config {
     /// Folder with upscalers.
     #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
     pub upscale_models_dir: PathBuf,
+    /// Folder with diffusion models on their own.
+    #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
+    pub diffusion_models_dir: PathBuf,
+    /// A second folder for the same, by the name it used to have.
+    #[arg(long, env = "UNET_DIR", default_value = "models/unet")]
+    pub unet_dir: PathBuf,
+    /// Folder with text encoders on their own.
+    #[arg(long, env = "TEXT_ENCODERS_DIR", default_value = "models/text_encoders")]
+    pub text_encoders_dir: PathBuf,
+    /// A second folder for the same, by the name it used to have.
+    #[arg(long, env = "CLIP_DIR", default_value = "models/clip")]
+    pub clip_dir: PathBuf,
     /// The checkpoint that is offered first; the others follow by name, as they do when it is not there.
     #[arg(long, env = "DEFAULT_CHECKPOINT", default_value = "starter.safetensors")]
     pub default_checkpoint: String,
@@ -51,7 +64,10 @@ pub struct Config {
     /// Memory for loaded models; the least recently used go first.
     #[arg(long, env = "MODEL_CACHE_BYTES", default_value = "12GiB", value_parser = bytes)]
     pub model_cache_bytes: u64,
-    /// The artifact volume.
+    /// Longest that converting a PyTorch file (.ckpt, .pt, .pth, .bin) may take.
+    #[arg(long, env = "PICKLE_TIMEOUT", default_value = "10m", value_parser = duration)]
+    pub pickle_timeout: Duration,
+    /// The artifact volume. Converted PyTorch files are kept there too.
     #[arg(long, env = "ARTIFACTS_ROOT", default_value = "data/artifacts")]
     pub artifacts_root: PathBuf,
     /// Folder for log files.

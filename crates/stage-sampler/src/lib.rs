@@ -6,6 +6,7 @@ mod memory;
 mod model_cache;
 mod model_files;
 mod nodes;
+mod pickles;
 mod preview;
 mod recipe;
 mod state;

@@ -1,6 +1,6 @@
 //! Loaded model parts, kept while there is room.
 
-use crate::recipe::{LoraUse, Part};
+use crate::recipe::{LoraUse, Part, WeightDtype};
 use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
@@ -37,6 +37,7 @@ pub(crate) struct PartKey {
     pub part: Part,
     /// What was changed about it.
     pub loras: Vec<LoraUse>,
+    pub weight_dtype: Option<WeightDtype>,
 }
 
 /// The most recently used parts, up to a number of bytes.

@@ -1,9 +1,10 @@
 //! The model files on disk: which there are, what their headers say, which are offered.
 
 use crate::config::{Config, PipelineKind, WordList};
+use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
 use comfy_diffusion::adapters::Adapter;
-use comfy_diffusion::checkpoint::{CheckpointHeader, VaeConfig, detect};
+use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
 use comfy_diffusion::families::Family;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_graph::ComboOption;
@@ -22,17 +23,21 @@ const MAX_NOTE_CHARS: usize = 300;
 pub(crate) const LORAS: &str = "loras";
 /// The folder of upscalers.
 pub(crate) const UPSCALERS: &str = "upscale_models";
-const EXTENSIONS: [&str; 5] = ["safetensors", "sft", "ckpt", "pt", "bin"];
+const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
+const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
+/// The rest are PyTorch files.
+const EXTENSIONS: [&str; 8] = ["safetensors", "sft", "ckpt", "pt", "pt2", "bin", "pth", "pkl"];
+/// CLIP-L has 12 layers; CLIP-H and CLIP-G have 24 and 32, other activations and another layout.
+const MAX_CLIP_LAYERS: usize = 22;
 /// Deep enough for every sensible collection, shallow enough for a link that leads in a circle.
 const MAX_DEPTH: usize = 8;
 
 /// The model folders of this stage.
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
-    checkpoints: PathBuf,
-    vae: PathBuf,
-    loras: PathBuf,
-    upscalers: PathBuf,
+    /// Each of [`ModelFiles::FOLDERS`], where it is on disk.
+    roots: [Vec<PathBuf>; 6],
+    pickles: Pickles,
     kind: PipelineKind,
     default_checkpoint: String,
     sizes: std::ops::RangeInclusive<u64>,
@@ -50,10 +55,19 @@ struct Verdict {
     note: String,
     /// Why the file cannot be used.
     problem: Option<String>,
+    /// A file that says nothing until it is converted.
+    pickle: bool,
+}
+
+impl Verdict {
+    fn unusable(problem: String) -> Self {
+        Self { problem: Some(problem), ..Self::default() }
+    }
 }
 
 /// A file that may be loaded.
 pub(crate) struct FoundFile {
+    /// A safetensors file: the one asked for, or what it was converted to.
     pub path: PathBuf,
     pub fingerprint: String,
 }
@@ -68,14 +82,20 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 4] = ["checkpoints", "vae", LORAS, UPSCALERS];
+    pub(crate) const FOLDERS: [&'static str; 6] =
+        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            checkpoints: config.checkpoints_dir.clone(),
-            vae: config.vae_dir.clone(),
-            loras: config.loras_dir.clone(),
-            upscalers: config.upscale_models_dir.clone(),
+            roots: [
+                vec![config.checkpoints_dir.clone()],
+                vec![config.vae_dir.clone()],
+                vec![config.diffusion_models_dir.clone(), config.unet_dir.clone()],
+                vec![config.text_encoders_dir.clone(), config.clip_dir.clone()],
+                vec![config.loras_dir.clone()],
+                vec![config.upscale_models_dir.clone()],
+            ],
+            pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
             default_checkpoint: config.default_checkpoint.clone(),
             sizes: config.min_checkpoint_bytes..=config.max_checkpoint_bytes,
@@ -85,19 +105,22 @@ impl ModelFiles {
         }
     }
 
-    fn root(&self, folder: &str) -> Option<&Path> {
-        match folder {
-            "checkpoints" => Some(&self.checkpoints),
-            "vae" => Some(&self.vae),
-            LORAS => Some(&self.loras),
-            UPSCALERS => Some(&self.upscalers),
-            _ => None,
+    /// The files of a folder, sorted by name. `None` when the folder is not one of ours.
+    fn list(&self, folder: &str) -> Option<Vec<Entry>> {
+        let at = Self::FOLDERS.iter().position(|known| *known == folder)?;
+        let mut found: Vec<Entry> = Vec::new();
+        for root in &self.roots[at] {
+            list_into(root, "", MAX_DEPTH, &mut found);
         }
+        // Sorting keeps the order of equals, so where both places have a name, the first place wins.
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.dedup_by(|later, first| later.name == first.name);
+        Some(found)
     }
 
     /// The usable files of a folder, the default first. `None` when the folder is not one of ours.
     pub(crate) fn options(&self, folder: &str) -> Option<Vec<ComboOption>> {
-        let mut entries = list(self.root(folder)?);
+        let mut entries = self.list(folder)?;
         entries.retain(|entry| self.verdict(folder, entry).problem.is_none());
         entries.sort_by_key(|entry| entry.name != self.default_checkpoint);
         let option = |e: Entry| ComboOption { value: e.name, fingerprint: Some(e.fingerprint) };
@@ -111,9 +134,10 @@ impl ModelFiles {
     }
 
     fn describe_folder(&self, folder: &str) -> Vec<ModelFile> {
-        let entries = self.root(folder).map(list).unwrap_or_default();
+        let entries = self.list(folder).unwrap_or_default();
         let describe = |entry: Entry| {
             let verdict = self.verdict(folder, &entry);
+            let note = if verdict.pickle { PICKLE_NOTE.into() } else { verdict.note };
             ModelFile {
                 folder: folder.into(),
                 bytes: entry.bytes,
@@ -122,34 +146,75 @@ impl ModelFiles {
                 usable: verdict.problem.is_none(),
                 reason: verdict.problem.unwrap_or_default(),
                 is_default: folder == "checkpoints" && entry.name == self.default_checkpoint,
-                note: verdict.note,
+                note,
                 name: entry.name,
             }
         };
         entries.into_iter().map(describe).collect()
     }
 
-    /// Finds a file by the name that a workflow gives.
+    /// Finds a file by the name that a workflow gives. A PyTorch file is converted if it has not been; `go_on` is
+    /// asked in between.
     ///
     /// # Errors
-    /// Names the choices when there is no such file, or says why it cannot be used.
-    pub(crate) fn find(&self, folder: &str, name: &str) -> Result<FoundFile, NodeError> {
-        let entries = self.root(folder).map(list).unwrap_or_default();
+    /// Names the choices when there is no such file, or says why it cannot be used. What `go_on` gives.
+    pub(crate) fn find(
+        &self,
+        folder: &str,
+        name: &str,
+        go_on: &dyn Fn() -> Result<(), NodeError>,
+    ) -> Result<FoundFile, NodeError> {
+        let entries = self.list(folder).unwrap_or_default();
         let Some(entry) = entries.iter().find(|entry| entry.name == name) else {
             let choices: Vec<_> = entries.iter().map(|e| format!("`{}`", e.name)).take(20).collect();
             let choices = if choices.is_empty() { "the folder is empty".into() } else { choices.join(", ") };
             return Err(NodeError::not_found(format!("there is no file `{name}` in `{folder}`: {choices}")));
         };
-        match self.verdict(folder, entry).problem {
-            Some(problem) => Err(NodeError::invalid(format!("`{name}` cannot be used: {problem}"))),
-            None => Ok(FoundFile { path: entry.path.clone(), fingerprint: entry.fingerprint.clone() }),
+        let unusable = |problem: &str| NodeError::invalid(format!("`{name}` cannot be used: {problem}"));
+        let mut verdict = self.verdict(folder, entry);
+        if verdict.pickle {
+            match self.pickles.convert(&entry.path, &entry.fingerprint, go_on) {
+                Ok(_) => verdict = self.judge_again(folder, entry),
+                Err(NotConverted::Refused(reason)) => {
+                    // Remembered, so that the file is no longer offered and listings say why.
+                    self.remember(entry, Verdict::unusable(reason.clone()));
+                    return Err(unusable(&reason));
+                }
+                Err(NotConverted::Failed(error)) => return Err(error),
+            }
         }
+        if let Some(problem) = &verdict.problem {
+            return Err(unusable(problem));
+        }
+        let path = self.readable(entry).unwrap_or_else(|| entry.path.clone());
+        Ok(FoundFile { path, fingerprint: entry.fingerprint.clone() })
+    }
+
+    fn remember(&self, entry: &Entry, verdict: Verdict) {
+        let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        seen.insert(entry.path.clone(), (entry.fingerprint.clone(), verdict));
+    }
+
+    fn judge_again(&self, folder: &str, entry: &Entry) -> Verdict {
+        let verdict = self.judge(folder, entry);
+        self.remember(entry, verdict.clone());
+        verdict
+    }
+
+    /// The safetensors file to read instead of the file, or the file itself; `None` if it is yet to be converted.
+    fn readable(&self, entry: &Entry) -> Option<PathBuf> {
+        if extension(&entry.path).is_some_and(|e| SAFETENSORS.contains(&e.as_str())) {
+            return Some(entry.path.clone());
+        }
+        self.pickles.ready(&entry.path, &entry.fingerprint)
     }
 
     fn verdict(&self, folder: &str, entry: &Entry) -> Verdict {
         let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((fingerprint, verdict)) = seen.get(&entry.path)
             && *fingerprint == entry.fingerprint
+            // What was converted may have been thrown away since, and what was not may have been converted.
+            && (verdict.problem.is_some() || verdict.pickle == self.readable(entry).is_none())
         {
             return verdict.clone();
         }
@@ -159,7 +224,7 @@ impl ModelFiles {
     }
 
     fn judge(&self, folder: &str, entry: &Entry) -> Verdict {
-        let problem = |text: String| Verdict { problem: Some(text), ..Verdict::default() };
+        let problem = Verdict::unusable;
         if folder == "checkpoints" {
             if !self.sizes.contains(&entry.bytes) {
                 let (min, max) = (self.sizes.start(), self.sizes.end());
@@ -170,29 +235,33 @@ impl ModelFiles {
                 return problem("its name is not allowed by this installation".into());
             }
         }
-        if !matches!(extension(&entry.path).as_deref(), Some("safetensors" | "sft")) {
-            return problem("pickled files are not read, convert it to safetensors".into());
-        }
-        let header = match CheckpointHeader::read(&entry.path) {
-            Ok(header) => header,
-            Err(error) => return problem(error.to_string()),
+        let Some(path) = self.readable(entry) else {
+            return Verdict { pickle: true, ..Verdict::default() };
         };
+        match CheckpointHeader::read(&path) {
+            Ok(header) => self.judge_header(folder, &header),
+            Err(error) => problem(error.to_string()),
+        }
+    }
+
+    fn judge_header(&self, folder: &str, header: &CheckpointHeader) -> Verdict {
         let note = header.metadata().get(DESCRIPTION).map(|text| text.chars().take(MAX_NOTE_CHARS).collect());
-        let note = note.unwrap_or_default();
-        if folder == "vae" {
-            let problem = VaeConfig::from_header(&header).err();
-            return Verdict { family: "vae".into(), note, problem };
+        let note: String = note.unwrap_or_default();
+        let verdict = |family: &str, problem| Verdict { family: family.into(), note, problem, pickle: false };
+        match folder {
+            "vae" => verdict("vae", VaeConfig::from_header(header).err()),
+            "text_encoders" => verdict("clip", text_encoder_problem(header)),
+            LORAS => {
+                let problem = (!Adapter::is_in(header)).then(|| "there is no adapter layer in it".to_owned());
+                verdict("adapter", problem)
+            }
+            UPSCALERS => verdict("upscaler", Upscaler::refusal(header)),
+            _ => {
+                let family = detect(header).family;
+                let problem = family.refusal().or_else(|| self.wrong_kind(&family));
+                verdict(family.id(), problem)
+            }
         }
-        if folder == LORAS {
-            let problem = (!Adapter::is_in(&header)).then(|| "there is no adapter layer in it".to_owned());
-            return Verdict { family: "adapter".into(), note, problem };
-        }
-        if folder == UPSCALERS {
-            return Verdict { family: "upscaler".into(), note, problem: Upscaler::refusal(&header) };
-        }
-        let detection = detect(&header);
-        let problem = detection.family.refusal().or_else(|| self.wrong_kind(&detection.family));
-        Verdict { family: detection.family.id().into(), note, problem }
     }
 
     fn wrong_kind(&self, family: &Family) -> Option<String> {
@@ -209,12 +278,15 @@ fn extension(path: &Path) -> Option<String> {
     path.extension().and_then(|e| e.to_str()).map(str::to_lowercase)
 }
 
-/// Lists the model files below a folder, sorted by name.
-fn list(root: &Path) -> Vec<Entry> {
-    let mut found = Vec::new();
-    list_into(root, "", MAX_DEPTH, &mut found);
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
+/// Why a file is no text encoder that can be run.
+fn text_encoder_problem(header: &CheckpointHeader) -> Option<String> {
+    match ClipConfig::from_header(header) {
+        Ok(config) if config.layers > MAX_CLIP_LAYERS => {
+            Some(format!("it is a CLIP of {} layers, only CLIP-L is supported yet", config.layers))
+        }
+        Ok(_) => None,
+        Err(reason) => Some(reason),
+    }
 }
 
 fn list_into(root: &Path, prefix: &str, depth: usize, found: &mut Vec<Entry>) {

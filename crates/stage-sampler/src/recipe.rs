@@ -1,5 +1,6 @@
 //! What MODEL, CLIP and VAE links carry: how to make the part, never its weights.
 
+use comfy_diffusion::checkpoint::Float8;
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub(crate) struct Recipe {
     /// Adapters to apply, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraUse>,
+    /// What the weights are rounded to before they are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_dtype: Option<WeightDtype>,
 }
 
 /// An adapter file and how much of it to apply.
@@ -25,6 +29,23 @@ pub(crate) struct LoraUse {
     pub file: String,
     pub fingerprint: String,
     pub strength: f64,
+}
+
+/// A number format with fewer digits than the file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WeightDtype {
+    Fp8E4m3fn,
+    Fp8E5m2,
+}
+
+impl WeightDtype {
+    pub(crate) fn format(self) -> Float8 {
+        match self {
+            Self::Fp8E4m3fn => Float8::E4m3,
+            Self::Fp8E5m2 => Float8::E5m2,
+        }
+    }
 }
 
 /// Which part of a checkpoint.
@@ -38,6 +59,12 @@ pub(crate) enum Part {
 }
 
 impl Recipe {
+    /// A part as its file has it.
+    pub(crate) fn new(folder: &str, file: &str, fingerprint: String, part: Part) -> Self {
+        let (folder, file) = (folder.into(), file.into());
+        Self { folder, file, fingerprint, part, clip_skip: None, loras: Vec::new(), weight_dtype: None }
+    }
+
     /// Reads a link's recipe and checks that it is for the expected part.
     ///
     /// # Errors

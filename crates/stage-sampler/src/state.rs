@@ -4,13 +4,13 @@ use crate::config::{Config, DeviceKind};
 use crate::error;
 use crate::model_cache::{Loaded, ModelCache, PartKey};
 use crate::model_files::{FoundFile, LORAS, ModelFiles};
-use crate::recipe::{LoraUse, Part, Recipe};
+use crate::recipe::{LoraUse, Part, Recipe, WeightDtype};
 use candle_core::{DType, Device};
 use comfy_diffusion::adapters::{Adapter, UsedAdapter};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
-use comfy_diffusion::{DiffusionModel, load_clip, load_model, load_vae};
+use comfy_diffusion::{DiffusionModel, load_clip, load_model_stored_as, load_vae};
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
 use comfy_stage::{NodeError, StageState};
@@ -49,15 +49,23 @@ impl SamplerState {
 
     fn load(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
         let found = self.find_unchanged(&recipe.folder, &recipe.file, &recipe.fingerprint)?;
-        let (fingerprint, loras) = (found.fingerprint.clone(), recipe.loras.clone());
-        let key = PartKey { path: found.path.clone(), fingerprint, part: recipe.part, loras };
+        let key = PartKey {
+            path: found.path.clone(),
+            fingerprint: found.fingerprint.clone(),
+            part: recipe.part,
+            loras: recipe.loras.clone(),
+            weight_dtype: recipe.weight_dtype,
+        };
         // Text encoders and autoencoders are small next to the model and lose the most from short numbers.
         self.cache.get(key, || {
             let path = &found.path;
             let adapters = self.adapters(&recipe.loras)?;
             match recipe.part {
                 Part::Model => {
-                    load_model(path, &self.device, self.dtype, &adapters).map(Arc::new).map(Loaded::Model)
+                    let stored = recipe.weight_dtype.map(WeightDtype::format);
+                    load_model_stored_as(path, &self.device, self.dtype, &adapters, stored)
+                        .map(Arc::new)
+                        .map(Loaded::Model)
                 }
                 Part::Clip => {
                     load_clip(path, &self.device, DType::F32, &adapters).map(Arc::new).map(Loaded::Clip)
@@ -73,7 +81,7 @@ impl SamplerState {
 
     /// Finds a file that must still be the one a recipe was made from.
     fn find_unchanged(&self, folder: &str, file: &str, fingerprint: &str) -> Result<FoundFile, NodeError> {
-        let found = self.files.find(folder, file)?;
+        let found = self.files.find(folder, file, &|| Ok(()))?;
         if found.fingerprint == fingerprint {
             return Ok(found);
         }

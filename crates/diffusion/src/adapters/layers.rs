@@ -1,5 +1,6 @@
 //! Under which names the layers of a model appear in adapter files.
 
+use crate::checkpoint::names::{UNET_RESIDUAL, UNET_TOP};
 use crate::checkpoint::{ClipConfig, InputBlock, UnetConfig};
 
 /// One layer: its full key in the checkpoint, without `.weight`, and its names in adapter files.
@@ -78,19 +79,9 @@ pub(crate) fn clip_l(config: &ClipConfig) -> Vec<Layer> {
 /// Paths of all layers of a UNet: the LDM one and the one of diffusers' `UNet2DConditionModel`.
 ///
 /// # Source
-/// Both layouts are public; diffusers 0.35 `convert_ldm_unet_checkpoint` gives the same pairs.
+/// Both layouts are public.
 pub(crate) fn unet_paths(config: &UnetConfig) -> Vec<(String, String)> {
-    let mut paths = vec![
-        pair("time_embed.0", "time_embedding.linear_1"),
-        pair("time_embed.2", "time_embedding.linear_2"),
-        pair("input_blocks.0.0", "conv_in"),
-        pair("out.0", "conv_norm_out"),
-        pair("out.2", "conv_out"),
-    ];
-    if config.adm_channels.is_some() {
-        paths.push(pair("label_emb.0.0", "add_embedding.linear_1"));
-        paths.push(pair("label_emb.0.2", "add_embedding.linear_2"));
-    }
+    let mut paths: Vec<_> = UNET_TOP.iter().map(|(theirs, ours)| ((*ours).into(), (*theirs).into())).collect();
     let (mut level, mut index) = (0, 0);
     for (i, block) in config.input_blocks.iter().enumerate() {
         match block {
@@ -131,20 +122,9 @@ pub(crate) fn unet_paths(config: &UnetConfig) -> Vec<(String, String)> {
     paths
 }
 
-fn pair(ldm: &str, diffusers: &str) -> (String, String) {
-    (ldm.into(), diffusers.into())
-}
-
 fn residual(paths: &mut Vec<(String, String)>, ldm: &str, diffusers: &str) {
-    const PARTS: [(&str, &str); 6] = [
-        ("in_layers.0", "norm1"),
-        ("in_layers.2", "conv1"),
-        ("emb_layers.1", "time_emb_proj"),
-        ("out_layers.0", "norm2"),
-        ("out_layers.3", "conv2"),
-        ("skip_connection", "conv_shortcut"),
-    ];
-    paths.extend(PARTS.map(|(a, b)| (format!("{ldm}.{a}"), format!("{diffusers}.{b}"))));
+    let part = |(theirs, ours): &(&str, &str)| (format!("{ldm}.{ours}"), format!("{diffusers}.{theirs}"));
+    paths.extend(UNET_RESIDUAL.iter().map(part));
 }
 
 /// Inside a spatial transformer both layouts have the same names.

@@ -68,7 +68,7 @@ const OTHER_KINDS: [(&str, &str); 17] = [
     ("emb_params", "this is a textual inversion embedding"),
     ("string_to_param", "this is a textual inversion embedding"),
     ("taesd_decoder.", "this is a TAESD autoencoder"),
-    ("down_blocks.", "this is in diffusers layout, the single-file layout is expected"),
+    ("down_blocks.", "this is in diffusers layout, but not a whole UNet or VAE"),
     ("conv_first.", "this is an upscaler"),
     ("vision_model.", "this is a CLIP vision model"),
 ];

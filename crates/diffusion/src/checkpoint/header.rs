@@ -8,6 +8,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use super::names;
 use crate::error::{Error, Result};
 
 /// Longest header that is read, the limit of the format's own reference reader is the same.
@@ -60,7 +61,8 @@ pub enum HeaderProblem {
 }
 
 impl CheckpointHeader {
-    /// Reads the header of `path`; no tensor data is read.
+    /// Reads the header of `path`; no tensor data is read. Names of known other layouts are given as those of the
+    /// single-file layout.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, [`Error::Malformed`] if any size or offset in it cannot be true.
@@ -100,7 +102,8 @@ impl CheckpointHeader {
             };
             (name, info)
         };
-        Ok(Self { tensors: raw.tensors.into_iter().map(place).collect(), metadata: raw.metadata, file_bytes })
+        let tensors = names::to_single_file(raw.tensors.into_iter().map(place).collect());
+        Ok(Self { tensors, metadata: raw.metadata, file_bytes })
     }
 
     /// The tensor's entry, if the file has it.

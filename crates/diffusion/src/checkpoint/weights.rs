@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::float8::Float8;
 use super::header::{CheckpointHeader, TensorInfo};
 use crate::adapters::Patches;
 use crate::error::{Error, Result};
@@ -90,6 +91,8 @@ impl WeightFile {
                         *value = f64::from_bits(u64::from_le(bits)) as f32;
                     }
                 }
+                Dtype::F8_E4M3 => self.read_float8(Float8::E4m3, out, offset)?,
+                Dtype::F8_E5M2 => self.read_float8(Float8::E5m2, out, offset)?,
                 other => {
                     return Err(Error::TensorType { key: key.into(), found: other.to_string() });
                 }
@@ -98,6 +101,27 @@ impl WeightFile {
         };
         values.par_chunks_mut(CHUNK).enumerate().try_for_each(convert)?;
         Ok(values)
+    }
+
+    fn read_float8(&self, format: Float8, out: &mut [f32], offset: u64) -> Result<()> {
+        let mut stored = vec![0u8; out.len()];
+        self.read_at(&mut stored, offset)?;
+        let table = format.table();
+        for (value, byte) in out.iter_mut().zip(stored) {
+            *value = table[usize::from(byte)];
+        }
+        Ok(())
+    }
+
+    /// The factor that belongs to a weight stored in 8 bits, if the file has one.
+    fn scale(&self, key: &str) -> Result<Option<f32>> {
+        let Some(layer) = key.strip_suffix(".weight") else { return Ok(None) };
+        let key = format!("{layer}.scale_weight");
+        let Some(info) = self.header.get(&key) else { return Ok(None) };
+        if info.shape.iter().product::<usize>() != 1 {
+            return Err(Error::TensorShape { key, expected: vec![1], found: info.shape.clone() });
+        }
+        Ok(self.read_f32(&key, info)?.first().copied())
     }
 }
 
@@ -147,12 +171,18 @@ pub struct Weights<'a> {
     target: &'a Target,
     counter: &'a LoadCounter,
     prefix: String,
+    stored_as: Option<Float8>,
 }
 
 impl<'a> Weights<'a> {
     /// Starts at `prefix`, which is either empty or ends in a dot.
     pub fn new(file: &'a WeightFile, target: &'a Target, counter: &'a LoadCounter, prefix: &str) -> Self {
-        Self { file, target, counter, prefix: prefix.into() }
+        Self { file, target, counter, prefix: prefix.into(), stored_as: None }
+    }
+
+    /// Rounds every weight as a file of that format would hold it.
+    pub fn stored_as(self, format: Option<Float8>) -> Self {
+        Self { stored_as: format, ..self }
     }
 
     /// Bytes loaded so far through this view and the others of the same loader.
@@ -182,7 +212,14 @@ impl<'a> Weights<'a> {
         if info.shape != shape {
             return Err(Error::TensorShape { key, expected: shape.into(), found: info.shape.clone() });
         }
-        let values = self.target.patches.apply(&key, self.file.read_f32(&key, info)?, shape)?;
+        let mut values = self.file.read_f32(&key, info)?;
+        if let Some(scale) = self.file.scale(&key)? {
+            values.par_iter_mut().for_each(|value| *value *= scale);
+        }
+        if let Some(format) = self.stored_as {
+            values.par_iter_mut().for_each(|value| *value = format.round(*value));
+        }
+        let values = self.target.patches.apply(&key, values, shape)?;
         let tensor = Tensor::from_vec(values, Shape::from(shape), &Device::Cpu)?
             .to_dtype(self.target.dtype)?
             .to_device(&self.target.device)?;

@@ -10,6 +10,7 @@ mod adapters;
 mod compare;
 mod full_size;
 mod hostile_files;
+mod layouts;
 mod models;
 mod reference;
 mod sample;

@@ -12,7 +12,7 @@ pub async fn list(State(app): State<Shared>) -> Result<Json<Value>, ApiError> {
     let mut answer = json!({"checkpoints": models.iter().map(checkpoint).collect::<Vec<Value>>()});
     if !models.iter().any(|model| model.usable) {
         answer["note"] = if models.is_empty() {
-            "no checkpoint found: put a `.safetensors` file into the checkpoints folder".into()
+            "no checkpoint found: put a `.safetensors` or `.ckpt` file into the checkpoints folder".into()
         } else {
             "none of the checkpoints can be used: see `reason`".into()
         };

@@ -57,10 +57,8 @@ pub(super) fn recipes(
     parts: &[Part],
     ctx: &Ctx<'_, SamplerState>,
 ) -> Result<Outputs, NodeError> {
-    let fingerprint = ctx.state.files.find(folder, name)?.fingerprint;
-    let recipe = |&part: &Part| {
-        let (folder, file, fingerprint) = (folder.into(), name.into(), fingerprint.clone());
-        Data::Recipe(Recipe { folder, file, fingerprint, part, clip_skip: None, loras: Vec::new() }.to_json())
-    };
+    let fingerprint = ctx.state.files.find(folder, name, &|| ctx.check_cancelled())?.fingerprint;
+    let recipe =
+        |&part: &Part| Data::Recipe(Recipe::new(folder, name, fingerprint.clone(), part).to_json());
     Ok(Outputs::many(parts.iter().map(recipe).collect()))
 }

@@ -76,7 +76,7 @@ fn with_lora(
 ) -> Result<Data, NodeError> {
     let mut recipe = Recipe::read(inputs.recipe(link)?, part)?;
     let (file, strength) = (inputs.text("lora_name")?, inputs.float(strength)?);
-    let fingerprint = ctx.state.files.find(LORAS, file)?.fingerprint;
+    let fingerprint = ctx.state.files.find(LORAS, file, &|| ctx.check_cancelled())?.fingerprint;
     if strength != 0.0 {
         recipe.loras.push(LoraUse { file: file.into(), fingerprint, strength });
     }

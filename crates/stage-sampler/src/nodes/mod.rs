@@ -4,6 +4,7 @@ mod conditioning;
 mod latent;
 mod loaders;
 mod loras;
+mod part_loaders;
 mod sampling;
 mod upscaling;
 mod vae;
@@ -17,6 +18,8 @@ pub static NODES: &[&dyn Node<SamplerState>] = &[
     &loaders::VaeLoader,
     &loras::LoraLoader,
     &loras::LoraLoaderModelOnly,
+    &part_loaders::UnetLoader,
+    &part_loaders::ClipLoader,
     &conditioning::ClipTextEncode,
     &conditioning::ClipSetLastLayer,
     &latent::EmptyLatentImage,

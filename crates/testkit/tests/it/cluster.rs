@@ -91,6 +91,10 @@ impl Cluster {
                 [
                     ("CHECKPOINTS_DIR", "checkpoints"),
                     ("VAE_DIR", "vae"),
+                    ("DIFFUSION_MODELS_DIR", "diffusion_models"),
+                    ("UNET_DIR", "unet"),
+                    ("TEXT_ENCODERS_DIR", "text_encoders"),
+                    ("CLIP_DIR", "clip"),
                     ("DATA_DIR", "data"),
                     ("ARTIFACTS_ROOT", "artifacts"),
                     ("INPUT_DIR", "input"),

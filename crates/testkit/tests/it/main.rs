@@ -8,5 +8,6 @@ mod client;
 mod cluster;
 mod crashes;
 mod main_job;
+mod model_files;
 mod pictures;
 mod starter;
