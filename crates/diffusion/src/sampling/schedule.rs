@@ -21,25 +21,29 @@ impl NoiseSchedule {
     /// # Source
     /// Rombach et al. 2022, `linear_start` and `linear_end`; same values as ComfyUI's `sigmas`.
     pub fn scaled_linear(beta_start: f64, beta_end: f64) -> Self {
-        let (first, last) = (beta_start.sqrt(), beta_end.sqrt());
-        let step = (last - first) / (TRAIN_STEPS - 1) as f64;
-        let mut alpha_bar = 1.0;
-        let levels = (0..TRAIN_STEPS).map(|i| {
-            // Counted from the nearer end, as torch.linspace does.
-            let root = if i < TRAIN_STEPS / 2 {
-                first + step * i as f64
-            } else {
-                last - step * (TRAIN_STEPS - 1 - i) as f64
-            };
-            alpha_bar *= 1.0 - root * root;
-            ((1.0 - alpha_bar) / alpha_bar).sqrt()
-        });
-        Self::from_levels(levels.collect())
+        Self::from_levels(alpha_bars(beta_start, beta_end).map(level).collect())
     }
 
     /// Builds the schedule of Stable Diffusion 1.5.
     pub fn sd15() -> Self {
         Self::scaled_linear(0.00085, 0.012)
+    }
+
+    /// Builds the schedule of Stable Diffusion 1.5 with its roots shifted so that nothing is left of the picture at
+    /// the highest level, which is finite all the same.
+    ///
+    /// # Source
+    /// Lin et al. 2023 ("Common Diffusion Noise Schedules and Sample Steps are Flawed"), algorithm 1; same values as
+    /// ComfyUI's `zsnr`.
+    pub fn sd15_zero_snr() -> Self {
+        /// What is taken for an alpha of 0, whose level would be infinite.
+        const LAST_ALPHA_BAR: f64 = 4.897_345_189_085_343_5e-8;
+        let roots: Vec<f64> = alpha_bars(0.00085, 0.012).map(f64::sqrt).collect();
+        let (first, last) = (roots[0], roots[TRAIN_STEPS - 1]);
+        let shifted = |root: &f64| ((root - last) * first / (first - last)).powi(2);
+        let mut alphas: Vec<f64> = roots.iter().map(shifted).collect();
+        alphas[TRAIN_STEPS - 1] = LAST_ALPHA_BAR;
+        Self::from_levels(alphas.into_iter().map(level).collect())
     }
 
     /// Builds a schedule from given noise levels, rising.
@@ -112,6 +116,29 @@ impl NoiseSchedule {
         let last = (self.sigmas.len() - 1) as f64;
         f64::from(self.sigma(((1.0 - percent) * last) as f32))
     }
+}
+
+/// The share of the picture's variance that is left after each training step.
+fn alpha_bars(beta_start: f64, beta_end: f64) -> impl Iterator<Item = f64> {
+    let (first, last) = (beta_start.sqrt(), beta_end.sqrt());
+    let step = (last - first) / (TRAIN_STEPS - 1) as f64;
+    let beta = move |i: usize| {
+        // Counted from the nearer end, as torch.linspace does.
+        let root = if i < TRAIN_STEPS / 2 {
+            first + step * i as f64
+        } else {
+            last - step * (TRAIN_STEPS - 1 - i) as f64
+        };
+        root * root
+    };
+    (0..TRAIN_STEPS).map(beta).scan(1.0, |alpha_bar, beta| {
+        *alpha_bar *= 1.0 - beta;
+        Some(*alpha_bar)
+    })
+}
+
+fn level(alpha_bar: f64) -> f64 {
+    ((1.0 - alpha_bar) / alpha_bar).sqrt()
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The nodes of the sampler stage.
 
 mod conditioning;
+mod inpaint;
 mod latent;
 mod loaders;
+mod pix2pix;
 mod sampling;
+mod sdxl_text;
 mod vae;
 
 use crate::state::SamplerState;
@@ -22,4 +25,9 @@ pub static NODES: &[&dyn Node<SamplerState>] = &[
     &sampling::KSamplerAdvanced,
     &vae::VaeDecode,
     &vae::VaeEncode,
+    &sdxl_text::ClipTextEncodeSdxl,
+    &sdxl_text::ClipTextEncodeSdxlRefiner,
+    &inpaint::VaeEncodeForInpaint,
+    &inpaint::InpaintModelConditioning,
+    &pix2pix::InstructPixToPixConditioning,
 ];
