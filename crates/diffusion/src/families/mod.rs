@@ -160,7 +160,7 @@ impl Family {
         let (prediction, schedule) = match self {
             Self::Sd2 => (sd2::prediction(file)?, NoiseSchedule::sd15()),
             Self::Sdxl | Self::SdxlInpaint | Self::SdxlInstructPix2Pix => sdxl::prediction(file.header()),
-            _ => (Prediction::Noise, NoiseSchedule::sd15()),
+            _ => (Prediction::Epsilon, NoiseSchedule::sd15()),
         };
         Ok(Training { prediction, schedule })
     }

@@ -30,11 +30,11 @@ const TELLING_SPREAD: f32 = 0.09;
 /// The same tensor and threshold as ComfyUI.
 pub(crate) fn prediction(file: &WeightFile) -> Result<Prediction> {
     let Some(shape) = file.header().shape(&format!("{}{TELLING_BIAS}", UnetConfig::PREFIX)) else {
-        return Ok(Prediction::Noise);
+        return Ok(Prediction::Epsilon);
     };
     let (target, counter) = (Target { device: Device::Cpu, dtype: DType::F32 }, LoadCounter::default());
     let weights = Weights::new(file, &target, &counter, UnetConfig::PREFIX);
     let bias = weights.get(TELLING_BIAS, shape)?.flatten_all()?;
     let variance = bias.broadcast_sub(&bias.mean_all()?)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
-    Ok(if variance.sqrt() > TELLING_SPREAD { Prediction::Velocity } else { Prediction::Noise })
+    Ok(if variance.sqrt() > TELLING_SPREAD { Prediction::Velocity } else { Prediction::Epsilon })
 }

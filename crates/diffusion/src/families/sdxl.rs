@@ -49,9 +49,9 @@ pub(crate) fn refusal(header: &CheckpointHeader) -> Option<&'static str> {
 /// Reads the marker keys of models trained on velocities.
 pub(crate) fn prediction(header: &CheckpointHeader) -> (Prediction, NoiseSchedule) {
     match (header.contains("v_pred"), header.contains("ztsnr")) {
-        (false, _) => (Prediction::Noise, NoiseSchedule::sd15()),
+        (false, _) => (Prediction::Epsilon, NoiseSchedule::sd15()),
         (true, false) => (Prediction::Velocity, NoiseSchedule::sd15()),
-        (true, true) => (Prediction::Velocity, NoiseSchedule::sd15_zero_snr()),
+        (true, true) => (Prediction::Velocity, NoiseSchedule::sd15().zero_terminal_snr()),
     }
 }
 

@@ -18,11 +18,6 @@ pub trait NoisePredictor {
     /// # Errors
     /// Fails if the network does.
     fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor>;
-
-    /// Says what the prediction means.
-    fn prediction(&self) -> Prediction {
-        Prediction::Noise
-    }
 }
 
 /// A rectangle of the latent, in latent pixels.
@@ -107,6 +102,7 @@ const MAX_CONTEXT_REPEATS: usize = 4;
 pub struct CfgDenoiser<'a> {
     predictor: &'a dyn NoisePredictor,
     schedule: &'a NoiseSchedule,
+    prediction: Prediction,
     positive: &'a [ConditioningEntry],
     negative: &'a [ConditioningEntry],
     cfg: f64,
@@ -128,7 +124,14 @@ impl<'a> CfgDenoiser<'a> {
             return Err(SamplingError::invalid("cfg", format!("{cfg} is not a finite number")));
         }
         positive.iter().chain(negative).try_for_each(ConditioningEntry::validate)?;
-        Ok(Self { predictor, schedule, positive, negative, cfg })
+        let prediction = Prediction::default();
+        Ok(Self { predictor, schedule, prediction, positive, negative, cfg })
+    }
+
+    /// Sets what the network's output means.
+    pub fn prediction(mut self, prediction: Prediction) -> Self {
+        self.prediction = prediction;
+        self
     }
 
     /// Returns the estimate of x0 for each side, weighted over its active entries.
@@ -188,15 +191,16 @@ impl<'a> CfgDenoiser<'a> {
         }
         let batch = x.dim(0)?;
         let rows = batch * inputs.len();
-        let scaled = x.affine(1.0 / (sigma * sigma + 1.0).sqrt(), 0.0)?;
+        let scaled = x.affine(self.prediction.input_scale(sigma), 0.0)?;
         let scaled = scaled.repeat((inputs.len(), 1, 1, 1))?;
-        let timestep = Tensor::full(self.schedule.timestep(sigma) as f32, rows, x.device())?;
-        let output = self.predictor.predict(&scaled, &timestep, &ModelInputs::cat(inputs)?)?;
+        let timestep = self.schedule.timestep(sigma) as f32;
+        let timesteps = Tensor::full(timestep, rows, x.device())?;
+        let output = self.predictor.predict(&scaled, &timesteps, &ModelInputs::cat(inputs)?)?;
         let output = output.to_dtype(x.dtype())?;
         (0..inputs.len())
             .map(|i| {
                 let output = output.narrow(0, i * batch, batch)?;
-                self.predictor.prediction().denoised(x, &output, sigma)
+                self.prediction.denoised(x, &output, sigma, timestep)
             })
             .collect()
     }

@@ -11,7 +11,7 @@ pub mod guidance;
 pub mod latent;
 pub mod model_inputs;
 pub mod noise;
-mod prediction;
+pub mod prediction;
 pub mod preview;
 pub mod sample;
 pub mod samplers;

@@ -10,6 +10,7 @@ pub const TRAIN_STEPS: usize = 1000;
 /// Levels are f32, as the reference keeps them: which level is nearest to a sigma depends on it.
 #[derive(Debug, Clone)]
 pub struct NoiseSchedule {
+    levels: Vec<f64>,
     sigmas: Vec<f32>,
     log_sigmas: Vec<f32>,
 }
@@ -21,29 +22,25 @@ impl NoiseSchedule {
     /// # Source
     /// Rombach et al. 2022, `linear_start` and `linear_end`; same values as ComfyUI's `sigmas`.
     pub fn scaled_linear(beta_start: f64, beta_end: f64) -> Self {
-        Self::from_levels(alpha_bars(beta_start, beta_end).map(level).collect())
+        let (first, last) = (beta_start.sqrt(), beta_end.sqrt());
+        let step = (last - first) / (TRAIN_STEPS - 1) as f64;
+        let mut alpha_bar = 1.0;
+        let levels = (0..TRAIN_STEPS).map(|i| {
+            // Counted from the nearer end, as torch.linspace does.
+            let root = if i < TRAIN_STEPS / 2 {
+                first + step * i as f64
+            } else {
+                last - step * (TRAIN_STEPS - 1 - i) as f64
+            };
+            alpha_bar *= 1.0 - root * root;
+            ((1.0 - alpha_bar) / alpha_bar).sqrt()
+        });
+        Self::from_levels(levels.collect())
     }
 
     /// Builds the schedule of Stable Diffusion 1.5.
     pub fn sd15() -> Self {
         Self::scaled_linear(0.00085, 0.012)
-    }
-
-    /// Builds the schedule of Stable Diffusion 1.5 with its roots shifted so that nothing is left of the picture at
-    /// the highest level, which is finite all the same.
-    ///
-    /// # Source
-    /// Lin et al. 2023 ("Common Diffusion Noise Schedules and Sample Steps are Flawed"), algorithm 1; same values as
-    /// ComfyUI's `zsnr`.
-    pub fn sd15_zero_snr() -> Self {
-        /// What is taken for an alpha of 0, whose level would be infinite.
-        const LAST_ALPHA_BAR: f64 = 4.897_345_189_085_343_5e-8;
-        let roots: Vec<f64> = alpha_bars(0.00085, 0.012).map(f64::sqrt).collect();
-        let (first, last) = (roots[0], roots[TRAIN_STEPS - 1]);
-        let shifted = |root: &f64| ((root - last) * first / (first - last)).powi(2);
-        let mut alphas: Vec<f64> = roots.iter().map(shifted).collect();
-        alphas[TRAIN_STEPS - 1] = LAST_ALPHA_BAR;
-        Self::from_levels(alphas.into_iter().map(level).collect())
     }
 
     /// Builds a schedule from given noise levels, rising.
@@ -61,10 +58,28 @@ impl NoiseSchedule {
         Ok(Self::from_levels(levels))
     }
 
+    /// Stretches the levels so that the last one holds next to no data.
+    ///
+    /// # Source
+    /// Lin et al. 2023, algorithm 1; the last level stays finite, with the figure ComfyUI takes.
+    pub fn zero_terminal_snr(&self) -> Self {
+        const LAST_ALPHA_BAR: f64 = 4.897_345_189_085_343_5e-8;
+        let roots: Vec<f64> = self.levels.iter().map(|s| (1.0 / (s * s + 1.0)).sqrt()).collect();
+        let (first, last) = (roots[0], roots[roots.len() - 1]);
+        let stretch = first / (first - last);
+        let count = roots.len();
+        let level = |(i, root): (usize, f64)| {
+            let alpha_bar = if i + 1 == count { LAST_ALPHA_BAR } else { ((root - last) * stretch).powi(2) };
+            ((1.0 - alpha_bar) / alpha_bar).sqrt()
+        };
+        Self::from_levels(roots.into_iter().enumerate().map(level).collect())
+    }
+
     fn from_levels(levels: Vec<f64>) -> Self {
         Self {
             sigmas: levels.iter().map(|s| *s as f32).collect(),
             log_sigmas: levels.iter().map(|s| s.ln() as f32).collect(),
+            levels,
         }
     }
 
@@ -116,29 +131,6 @@ impl NoiseSchedule {
         let last = (self.sigmas.len() - 1) as f64;
         f64::from(self.sigma(((1.0 - percent) * last) as f32))
     }
-}
-
-/// The share of the picture's variance that is left after each training step.
-fn alpha_bars(beta_start: f64, beta_end: f64) -> impl Iterator<Item = f64> {
-    let (first, last) = (beta_start.sqrt(), beta_end.sqrt());
-    let step = (last - first) / (TRAIN_STEPS - 1) as f64;
-    let beta = move |i: usize| {
-        // Counted from the nearer end, as torch.linspace does.
-        let root = if i < TRAIN_STEPS / 2 {
-            first + step * i as f64
-        } else {
-            last - step * (TRAIN_STEPS - 1 - i) as f64
-        };
-        root * root
-    };
-    (0..TRAIN_STEPS).map(beta).scan(1.0, |alpha_bar, beta| {
-        *alpha_bar *= 1.0 - beta;
-        Some(*alpha_bar)
-    })
-}
-
-fn level(alpha_bar: f64) -> f64 {
-    ((1.0 - alpha_bar) / alpha_bar).sqrt()
 }
 
 #[cfg(test)]

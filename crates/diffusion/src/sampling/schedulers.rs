@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn zero_snr_schedules_match() {
-        let schedule = NoiseSchedule::sd15_zero_snr();
+        let schedule = NoiseSchedule::sd15().zero_terminal_snr();
         let golden = fixtures::json("sigmas_zsnr.json");
         let mut worst: f64 = 0.0;
         for (name, expected) in golden.as_object().unwrap() {

@@ -39,10 +39,6 @@ impl NoisePredictor for Predictor<'_> {
     fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor, SamplingError> {
         self.0.forward(x, timestep, inputs).map_err(|e| candle_core::Error::Msg(e.to_string()).into())
     }
-
-    fn prediction(&self) -> Prediction {
-        self.0.prediction()
-    }
 }
 
 /// Checks everything that the fixture of a layout holds.
@@ -145,11 +141,9 @@ impl Case {
         let mut request = SampleRequest::new(&latent, &positive, &negative);
         (request.seed, request.steps, request.cfg) = (42, 4, 5.0);
         let scale = self.model.latent_scale();
-        let model = SamplingModel {
-            predictor: &Predictor(&self.model),
-            schedule: self.model.schedule(),
-            latent_scale: scale,
-        };
+        let predictor = Predictor(&self.model);
+        let mut model = SamplingModel::new(&predictor, self.model.schedule(), scale);
+        model.prediction = self.model.prediction();
         let found = sample(&model, &request, Hooks::default()).unwrap();
         assert_close("sample", &(found * scale).unwrap(), &self.goldens["sample"], tolerance);
     }
@@ -161,17 +155,17 @@ fn empty_latent() -> Tensor {
 
 #[test]
 fn sd1_inpaint_agrees() {
-    check(&layouts::TINY_SD1_INPAINT, &Family::Sd1Inpaint, Prediction::Noise);
+    check(&layouts::TINY_SD1_INPAINT, &Family::Sd1Inpaint, Prediction::Epsilon);
 }
 
 #[test]
 fn sd1_pix2pix_agrees() {
-    check(&layouts::TINY_SD1_PIX2PIX, &Family::Sd1InstructPix2Pix, Prediction::Noise);
+    check(&layouts::TINY_SD1_PIX2PIX, &Family::Sd1InstructPix2Pix, Prediction::Epsilon);
 }
 
 #[test]
 fn sd2_agrees() {
-    check(&layouts::TINY_SD2, &Family::Sd2, Prediction::Noise);
+    check(&layouts::TINY_SD2, &Family::Sd2, Prediction::Epsilon);
 }
 
 #[test]
@@ -181,12 +175,12 @@ fn sd2_with_velocities_agrees() {
 
 #[test]
 fn sd2_inpaint_agrees() {
-    check(&layouts::TINY_SD2_INPAINT, &Family::Sd2Inpaint, Prediction::Noise);
+    check(&layouts::TINY_SD2_INPAINT, &Family::Sd2Inpaint, Prediction::Epsilon);
 }
 
 #[test]
 fn sdxl_agrees() {
-    check(&layouts::TINY_SDXL, &Family::Sdxl, Prediction::Noise);
+    check(&layouts::TINY_SDXL, &Family::Sdxl, Prediction::Epsilon);
 }
 
 #[test]
@@ -196,17 +190,17 @@ fn sdxl_with_velocities_agrees() {
 
 #[test]
 fn sdxl_inpaint_agrees() {
-    check(&layouts::TINY_SDXL_INPAINT, &Family::SdxlInpaint, Prediction::Noise);
+    check(&layouts::TINY_SDXL_INPAINT, &Family::SdxlInpaint, Prediction::Epsilon);
 }
 
 #[test]
 fn sdxl_pix2pix_agrees() {
-    check(&layouts::TINY_SDXL_PIX2PIX, &Family::SdxlInstructPix2Pix, Prediction::Noise);
+    check(&layouts::TINY_SDXL_PIX2PIX, &Family::SdxlInstructPix2Pix, Prediction::Epsilon);
 }
 
 #[test]
 fn sdxl_refiner_agrees() {
-    check(&layouts::TINY_SDXL_REFINER, &Family::SdxlRefiner, Prediction::Noise);
+    check(&layouts::TINY_SDXL_REFINER, &Family::SdxlRefiner, Prediction::Epsilon);
 }
 
 #[test]

@@ -64,11 +64,9 @@ impl<'a> Samples<'a> {
         request.noise_mask = noise_mask;
         (request.seed, request.steps, request.cfg) = (42, 4, 7.0);
         edit(&mut request);
-        let model = SamplingModel {
-            predictor: &Predictor(&self.parts.model),
-            schedule: self.parts.model.schedule(),
-            latent_scale: self.parts.model.latent_scale(),
-        };
+        let predictor = Predictor(&self.parts.model);
+        let (schedule, scale) = (self.parts.model.schedule(), self.parts.model.latent_scale());
+        let model = SamplingModel::new(&predictor, schedule, scale);
         sample(&model, &request, Hooks::default()).unwrap()
     }
 

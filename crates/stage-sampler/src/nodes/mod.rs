@@ -1,6 +1,8 @@
 //! The nodes of the sampler stage.
 
 mod conditioning;
+#[cfg(test)]
+mod family_specs;
 mod inpaint;
 mod latent;
 mod loaders;

@@ -7,7 +7,7 @@ use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::families::{Side, Start};
 use comfy_diffusion::sampling::preview::LatentColours;
 use comfy_diffusion::sampling::{
-    ConditioningEntry, Hooks, ModelInputs, NoisePredictor, Prediction, SAMPLERS, SCHEDULERS, SampleRequest,
+    ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest,
     SamplingError, SamplingModel, StepInfo, sample,
 };
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -139,10 +139,6 @@ impl NoisePredictor for Predictor<'_> {
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },
         })
     }
-
-    fn prediction(&self) -> Prediction {
-        self.model.prediction()
-    }
 }
 
 /// What both samplers do; `adjust` sets what differs.
@@ -175,11 +171,8 @@ fn run_sampler(
     adjust(&mut request);
 
     let predictor = Predictor { model: &model };
-    let sampling = SamplingModel {
-        predictor: &predictor,
-        schedule: model.schedule(),
-        latent_scale: model.latent_scale(),
-    };
+    let mut sampling = SamplingModel::new(&predictor, model.schedule(), model.latent_scale());
+    sampling.prediction = model.prediction();
     let colours = LatentColours::of(model.family());
     let last_preview = Cell::new(None::<Instant>);
     let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &colours, &last_preview);
