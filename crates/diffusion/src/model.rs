@@ -5,10 +5,13 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::adapters::{Patches, UsedAdapter};
-use crate::blocks::Unet;
-use crate::checkpoint::{Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
+use crate::blocks::{AttentionPrecision, Unet};
+use crate::checkpoint::{
+    ClipConfig, Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect,
+};
 use crate::error::{Error, Result};
-use crate::families::{Family, sd1};
+use crate::families::{Family, Training};
+use crate::sampling::{ModelInputs, NoiseSchedule, Prediction};
 use crate::text::ClipTextEncoder;
 use crate::vae::Vae;
 
@@ -16,6 +19,7 @@ use crate::vae::Vae;
 #[derive(Debug)]
 pub struct DiffusionModel {
     family: Family,
+    training: Training,
     unet: Unet,
     device: Device,
     weight_bytes: u64,
@@ -42,12 +46,46 @@ impl DiffusionModel {
 
     /// Factor between the latents that samplers work on and those of the autoencoder.
     pub fn latent_scale(&self) -> f64 {
-        sd1::LATENT_SCALE
+        self.family.latent_scale()
+    }
+
+    /// Channels of the latents that samplers work on.
+    pub fn latent_channels(&self) -> usize {
+        self.unet.config().out_channels
+    }
+
+    /// What the network was trained to predict.
+    pub fn prediction(&self) -> Prediction {
+        self.training.prediction
+    }
+
+    /// The noise levels that the network was trained on.
+    pub fn schedule(&self) -> &NoiseSchedule {
+        &self.training.schedule
     }
 
     /// Runs the network; see [`Unet::forward`].
-    pub fn forward(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor) -> Result<Tensor> {
-        self.unet.forward(x, timesteps, context)
+    ///
+    /// # Shapes
+    /// `x` is `[B, latent_channels, h, w]`; the channels that a family takes besides come with `inputs`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if shapes do not match the network or each other.
+    pub fn forward(&self, x: &Tensor, timesteps: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
+        let x = match &inputs.concat {
+            None => x.clone(),
+            Some(concat) if concat.rank() == 4 && concat.dims().get(2..) == x.dims().get(2..) => {
+                Tensor::cat(&[x, &concat.to_dtype(x.dtype())?], 1)?
+            }
+            Some(concat) => {
+                return Err(Error::InvalidArgument(format!(
+                    "channels of shape {:?} do not go with a latent of shape {:?}",
+                    concat.dims(),
+                    x.dims()
+                )));
+            }
+        };
+        self.unet.forward(&x, timesteps, &inputs.context, inputs.vector.as_ref())
     }
 }
 
@@ -86,8 +124,13 @@ pub fn load_model_stored_as(
     let patches = Patches::for_unet(&config, adapters)?;
     let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
     let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX).stored_as(stored_as);
-    let unet = Unet::load(&weights, config, dtype)?;
+    let precision = match detection.family.needs_f32_attention() {
+        true => AttentionPrecision::F32,
+        false => AttentionPrecision::Weights,
+    };
+    let unet = Unet::load(&weights, config, dtype, precision)?;
     Ok(DiffusionModel {
+        training: detection.family.training(&file)?,
         family: detection.family,
         unet,
         device: device.clone(),
@@ -95,10 +138,11 @@ pub fn load_model_stored_as(
     })
 }
 
-/// Loads the CLIP text encoder of an SD1 checkpoint, or of a file that holds only the encoder, changed by `adapters`.
+/// Loads the text encoders of a checkpoint, or the CLIP-L of a file that holds only the encoder, changed by
+/// `adapters`.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if there is none in a known place; otherwise what reading the file gives.
+/// [`Error::Unsupported`] if one is not in a known place; otherwise what reading the file gives.
 pub fn load_clip(
     path: &Path,
     device: &Device,
@@ -106,12 +150,15 @@ pub fn load_clip(
     adapters: &[UsedAdapter],
 ) -> Result<ClipTextEncoder> {
     let file = WeightFile::open(path)?;
-    let config = crate::checkpoint::ClipConfig::from_header(file.header())
-        .map_err(|reason| Error::Unsupported { path: path.into(), part: "text encoder", reason })?;
-    let patches = Patches::for_clip(&config, adapters)?;
+    let parts = detect(file.header()).family.text();
+    let configs = ClipConfig::all(file.header(), parts).map_err(|reason| Error::Unsupported {
+        path: path.into(),
+        part: "text encoder",
+        reason,
+    })?;
+    let patches = Patches::for_text(&configs, adapters)?;
     let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
-    let prefix = config.prefix.clone();
-    ClipTextEncoder::load(&Weights::new(&file, &target, &counter, &prefix), config, device)
+    ClipTextEncoder::load(&Weights::new(&file, &target, &counter, ""), configs, parts, device)
 }
 
 /// Loads the autoencoder of a checkpoint, or of a file that holds only the autoencoder.

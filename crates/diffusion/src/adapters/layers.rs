@@ -1,33 +1,39 @@
 //! Under which names the layers of a model appear in adapter files.
 
 use crate::checkpoint::names::{UNET_RESIDUAL, UNET_TOP};
-use crate::checkpoint::{ClipConfig, InputBlock, UnetConfig};
+use crate::checkpoint::{ClipConfig, ClipLayout, InputBlock, UnetConfig};
 
 /// One layer: its full key in the checkpoint, without `.weight`, and its names in adapter files.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     pub key: String,
     pub names: Vec<String>,
+    /// Set when the checkpoint stores three layers below each other: which of them this is.
+    pub third: Option<usize>,
 }
 
 const BY_UNDERSCORES: [&str; 2] = ["lora_unet_", "lycoris_"];
 const BY_DOTS: [&str; 3] = ["unet.", "diffusion_model.", "base_model.model.unet."];
-const CLIP_L: [&str; 5] = [
+/// The first or only text encoder of a model.
+const FIRST_TEXT: [&str; 5] = [
     "lora_te_",
     "lora_te1_",
     "text_encoder.",
     "text_encoders.clip_l.transformer.",
     "base_model.model.text_encoder.",
 ];
+/// The second one of SDXL, which is the only one of its refiner.
+const SECOND_TEXT: [&str; 4] =
+    ["lora_te2_", "text_encoder_2.", "text_encoders.clip_g.transformer.", "base_model.model.text_encoder_2."];
 
 /// Whether a name is meant for a diffusion model.
 pub(super) fn is_unet_name(name: &str) -> bool {
     BY_UNDERSCORES.iter().chain(&BY_DOTS).any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether a name is meant for the first text encoder.
-pub(super) fn is_clip_l_name(name: &str) -> bool {
-    CLIP_L.iter().any(|prefix| name.starts_with(prefix))
+/// Whether a name is meant for a text encoder.
+pub(super) fn is_text_name(name: &str) -> bool {
+    FIRST_TEXT.iter().chain(&SECOND_TEXT).any(|prefix| name.starts_with(prefix))
 }
 
 /// The layers of a UNet that adapters may change, under LDM and under diffusers names.
@@ -44,36 +50,52 @@ pub(crate) fn unet(config: &UnetConfig) -> Vec<Layer> {
         });
         let mut names: Vec<String> = names.collect();
         names.push(key.clone());
-        Layer { names, key }
+        Layer { names, key, third: None }
     };
     unet_paths(config).into_iter().map(layer).collect()
 }
 
-/// The layers of a CLIP-L text encoder.
-pub(crate) fn clip_l(config: &ClipConfig) -> Vec<Layer> {
-    let parts = [
-        "self_attn.q_proj",
-        "self_attn.k_proj",
-        "self_attn.v_proj",
-        "self_attn.out_proj",
-        "mlp.fc1",
-        "mlp.fc2",
-        "layer_norm1",
-        "layer_norm2",
+/// The layers of a model's text encoders, in the order of `configs`.
+pub(crate) fn text(configs: &[ClipConfig]) -> Vec<Layer> {
+    match configs {
+        [only] => clip(only, &[&FIRST_TEXT[..], &SECOND_TEXT].concat()),
+        all => {
+            let prefixes = [&FIRST_TEXT[..], &SECOND_TEXT];
+            all.iter().zip(prefixes).flat_map(|(config, prefixes)| clip(config, prefixes)).collect()
+        }
+    }
+}
+
+/// The layers of one text transformer, which adapters name as Hugging Face does whatever the checkpoint's layout.
+fn clip(config: &ClipConfig, prefixes: &[&str]) -> Vec<Layer> {
+    const PARTS: [(&str, &str, Option<usize>); 8] = [
+        ("self_attn.q_proj", "attn.in_proj", Some(0)),
+        ("self_attn.k_proj", "attn.in_proj", Some(1)),
+        ("self_attn.v_proj", "attn.in_proj", Some(2)),
+        ("self_attn.out_proj", "attn.out_proj", None),
+        ("mlp.fc1", "mlp.c_fc", None),
+        ("mlp.fc2", "mlp.c_proj", None),
+        ("layer_norm1", "ln_1", None),
+        ("layer_norm2", "ln_2", None),
     ];
-    let paths = (0..config.layers).flat_map(|i| parts.map(|part| format!("encoder.layers.{i}.{part}")));
-    let layer = |path: String| {
+    let layer = |i: usize, (theirs, open_clip, third): (&str, &str, Option<usize>)| {
+        let path = format!("text_model.encoder.layers.{i}.{theirs}");
         let name = |prefix: &&str| {
-            let dotted = format!("text_model.{path}");
-            if prefix.ends_with('_') {
-                format!("{prefix}{}", dotted.replace('.', "_"))
-            } else {
-                format!("{prefix}{dotted}")
-            }
+            let path = if prefix.ends_with('_') { path.replace('.', "_") } else { path.clone() };
+            format!("{prefix}{path}")
         };
-        Layer { key: format!("{}{path}", config.prefix), names: CLIP_L.iter().map(name).collect() }
+        let names = prefixes.iter().map(name).collect();
+        let prefix = &config.prefix;
+        match config.layout {
+            ClipLayout::HuggingFace => {
+                Layer { key: format!("{prefix}encoder.layers.{i}.{theirs}"), names, third: None }
+            }
+            ClipLayout::OpenClip => {
+                Layer { key: format!("{prefix}transformer.resblocks.{i}.{open_clip}"), names, third }
+            }
+        }
     };
-    paths.map(layer).collect()
+    (0..config.layers).flat_map(|i| PARTS.map(|part| layer(i, part))).collect()
 }
 
 /// Paths of all layers of a UNet: the LDM one and the one of diffusers' `UNet2DConditionModel`.
@@ -81,7 +103,8 @@ pub(crate) fn clip_l(config: &ClipConfig) -> Vec<Layer> {
 /// # Source
 /// Both layouts are public.
 pub(crate) fn unet_paths(config: &UnetConfig) -> Vec<(String, String)> {
-    let mut paths: Vec<_> = UNET_TOP.iter().map(|(theirs, ours)| ((*ours).into(), (*theirs).into())).collect();
+    let mut paths: Vec<_> =
+        UNET_TOP.iter().map(|(theirs, ours)| ((*ours).into(), (*theirs).into())).collect();
     let (mut level, mut index) = (0, 0);
     for (i, block) in config.input_blocks.iter().enumerate() {
         match block {
@@ -101,9 +124,13 @@ pub(crate) fn unet_paths(config: &UnetConfig) -> Vec<(String, String)> {
             }
         }
     }
-    residual(&mut paths, "middle_block.0", "mid_block.resnets.0");
-    transformer(&mut paths, "middle_block.1", "mid_block.attentions.0", config.middle.depth);
-    residual(&mut paths, "middle_block.2", "mid_block.resnets.1");
+    if let Some(first) = config.middle.first() {
+        residual(&mut paths, "middle_block.0", "mid_block.resnets.0");
+        transformer(&mut paths, "middle_block.1", "mid_block.attentions.0", first.depth);
+        // Without a transformer the second residual block moves up.
+        let place = if first.depth > 0 { 2 } else { 1 };
+        residual(&mut paths, &format!("middle_block.{place}"), "mid_block.resnets.1");
+    }
     (level, index) = (0, 0);
     for (i, block) in config.output_blocks.iter().enumerate() {
         let there = |part: &str| format!("up_blocks.{level}.{part}.{index}");

@@ -92,6 +92,8 @@ struct Patch {
     adapter: Arc<Adapter>,
     /// Name of the layer in the adapter file.
     name: String,
+    /// Which of three layers stored below each other it changes.
+    third: Option<usize>,
     strength: f64,
 }
 
@@ -104,12 +106,12 @@ impl Patches {
         Self::find(&layers::unet(config), adapters, "diffusion model", layers::is_unet_name)
     }
 
-    /// Finds what `adapters` change in a CLIP-L text encoder.
+    /// Finds what `adapters` change in the text encoders of a model.
     ///
     /// # Errors
-    /// If one of them has layers for this text encoder, none of which it has.
-    pub fn for_clip(config: &ClipConfig, adapters: &[UsedAdapter]) -> Result<Self> {
-        Self::find(&layers::clip_l(config), adapters, "text encoder", layers::is_clip_l_name)
+    /// If one of them has layers for text encoders, none of which is here.
+    pub fn for_text(configs: &[ClipConfig], adapters: &[UsedAdapter]) -> Result<Self> {
+        Self::find(&layers::text(configs), adapters, "text encoder", layers::is_text_name)
     }
 
     fn find(
@@ -129,6 +131,7 @@ impl Patches {
                 by_key.entry(layer.key.clone()).or_default().push(Patch {
                     adapter: Arc::clone(adapter),
                     name: name.clone(),
+                    third: layer.third,
                     strength: *strength,
                 });
             }
@@ -159,19 +162,23 @@ impl Patches {
     /// # Errors
     /// If an adapter's shapes do not fit the tensor.
     pub(crate) fn apply(&self, key: &str, values: Vec<f32>, shape: &[usize]) -> Result<Vec<f32>> {
-        let (layer, is_bias) = match key.rsplit_once('.') {
-            Some((layer, "weight")) => (layer, false),
-            Some((layer, "bias")) => (layer, true),
+        // OpenCLIP writes `attn.in_proj_weight`, everybody else `layer.weight`.
+        let Some((layer, kind)) = key.rsplit_once(['.', '_']) else { return Ok(values) };
+        let is_bias = match kind {
+            "weight" => false,
+            "bias" => true,
             _ => return Ok(values),
         };
         let Some(patches) = self.by_key.get(layer) else { return Ok(values) };
         let mut tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        for Patch { adapter, name, strength } in patches {
+        for Patch { adapter, name, third, strength } in patches {
             let delta = &adapter.deltas[name];
-            let changed = if is_bias {
-                delta.apply_to_bias(&tensor, *strength)
-            } else {
-                delta.apply(&tensor, *strength)
+            let change = |tensor: &Tensor| {
+                if is_bias { delta.apply_to_bias(tensor, *strength) } else { delta.apply(tensor, *strength) }
+            };
+            let changed = match third {
+                None => change(&tensor),
+                Some(third) => change_third(&tensor, *third, change),
             };
             tensor = changed.map_err(|error| Error::Unsupported {
                 path: adapter.path.clone(),
@@ -181,4 +188,15 @@ impl Patches {
         }
         Ok(tensor.flatten_all()?.to_vec1()?)
     }
+}
+
+/// Changes the first, second or last third of the rows.
+fn change_third(
+    tensor: &Tensor,
+    third: usize,
+    change: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+) -> candle_core::Result<Tensor> {
+    let mut thirds = tensor.chunk(3, 0)?;
+    thirds[third] = change(&thirds[third].contiguous()?)?;
+    Tensor::cat(&thirds, 0)
 }

@@ -5,11 +5,13 @@ mod detect;
 mod float8;
 mod header;
 pub(crate) mod names;
+mod text_config;
 mod weights;
 
 pub(crate) use config::NORM_GROUPS;
-pub use config::{ClipConfig, Heads, InputBlock, OutputBlock, ResidualBlock, UnetConfig, VaeConfig};
+pub use config::{Heads, InputBlock, OutputBlock, ResidualBlock, UnetConfig, VaeConfig};
 pub use detect::{Detection, detect};
 pub use float8::Float8;
 pub use header::{CheckpointHeader, HeaderProblem, TensorInfo};
+pub use text_config::{ClipConfig, ClipLayout, Projection};
 pub use weights::{LoadCounter, Target, WeightFile, Weights};

@@ -1,21 +1,23 @@
 //! Guidance: from a network that predicts noise to a denoiser that follows a prompt.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
+use super::model_inputs::ModelInputs;
+use super::prediction::Prediction;
 use super::schedule::NoiseSchedule;
 
 /// Predicts the noise in a latent; the network behind a checkpoint's model part.
 pub trait NoisePredictor {
-    /// Returns the predicted noise.
+    /// Returns what the network predicts.
     ///
     /// # Shapes
-    /// `x_scaled` and the result: `[B,C,H,W]`, `timestep`: `[B]` f32, `context`: `[B,T,D]`.
+    /// `x_scaled` and the result: `[B,C,H,W]`, `timestep`: `[B]` f32, `inputs`: of batch B.
     ///
     /// # Errors
     /// Fails if the network does.
-    fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor>;
+    fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor>;
 }
 
 /// A rectangle of the latent, in latent pixels.
@@ -32,8 +34,10 @@ pub struct Area {
 pub struct ConditioningEntry {
     /// Encoded text, `[B,T,D]` or `[1,T,D]`.
     pub embedding: Tensor,
-    /// Pooled text, for model families that use it.
-    pub pooled: Option<Tensor>,
+    /// The vector of the model families that are conditioned on one, `[B,V]` or `[1,V]`.
+    pub vector: Option<Tensor>,
+    /// Channels put behind those of the latent, for the model families that take them, `[B,C,h,w]` or `[1,C,h,w]`.
+    pub concat: Option<Tensor>,
     pub area: Option<Area>,
     pub mask: Option<Tensor>,
     /// Weight against the other entries of the side.
@@ -48,7 +52,8 @@ impl ConditioningEntry {
     pub fn new(embedding: Tensor) -> Self {
         Self {
             embedding,
-            pooled: None,
+            vector: None,
+            concat: None,
             area: None,
             mask: None,
             strength: 1.0,
@@ -75,6 +80,11 @@ impl ConditioningEntry {
         Ok(())
     }
 
+    fn inputs(&self, batch: usize) -> Result<ModelInputs> {
+        let (vector, concat) = (self.vector.clone(), self.concat.clone());
+        ModelInputs { vector, concat, ..ModelInputs::text(self.embedding.clone()) }.fit_batch(batch)
+    }
+
     fn active(&self, schedule: &NoiseSchedule, sigma: f64) -> bool {
         let start = schedule.percent_to_sigma(self.start_percent);
         let end = schedule.percent_to_sigma(self.end_percent);
@@ -92,6 +102,7 @@ const MAX_CONTEXT_REPEATS: usize = 4;
 pub struct CfgDenoiser<'a> {
     predictor: &'a dyn NoisePredictor,
     schedule: &'a NoiseSchedule,
+    prediction: Prediction,
     positive: &'a [ConditioningEntry],
     negative: &'a [ConditioningEntry],
     cfg: f64,
@@ -113,7 +124,14 @@ impl<'a> CfgDenoiser<'a> {
             return Err(SamplingError::invalid("cfg", format!("{cfg} is not a finite number")));
         }
         positive.iter().chain(negative).try_for_each(ConditioningEntry::validate)?;
-        Ok(Self { predictor, schedule, positive, negative, cfg })
+        let prediction = Prediction::default();
+        Ok(Self { predictor, schedule, prediction, positive, negative, cfg })
+    }
+
+    /// Sets what the network's output means.
+    pub fn prediction(mut self, prediction: Prediction) -> Self {
+        self.prediction = prediction;
+        self
     }
 
     /// Returns the estimate of x0 for each side, weighted over its active entries.
@@ -129,11 +147,9 @@ impl<'a> CfgDenoiser<'a> {
             .flat_map(|(side, entries)| entries.iter().map(move |entry| (side, entry)))
             .filter(|(_, entry)| entry.active(self.schedule, sigma))
             .collect();
-        let contexts = entries
-            .iter()
-            .map(|(_, entry)| fit_batch(&entry.embedding, x.dim(0)?))
-            .collect::<Result<Vec<_>>>()?;
-        let estimates = self.estimate_all(x, sigma, &contexts)?;
+        let batch = x.dim(0)?;
+        let inputs = entries.iter().map(|(_, entry)| entry.inputs(batch)).collect::<Result<Vec<_>>>()?;
+        let estimates = self.estimate_all(x, sigma, &inputs)?;
         let mut sums: [Option<(Tensor, f64)>; N] = std::array::from_fn(|_| None);
         for ((side, entry), estimate) in entries.iter().zip(estimates) {
             let weighted = estimate.affine(entry.strength, 0.0)?;
@@ -153,37 +169,38 @@ impl<'a> CfgDenoiser<'a> {
         Ok(results.try_into().expect("one result was pushed per side"))
     }
 
-    /// Estimates x0 once per context, in one batch where the contexts fit together.
-    fn estimate_all(&self, x: &Tensor, sigma: f64, contexts: &[Tensor]) -> Result<Vec<Tensor>> {
-        let Some(length) = common_length(contexts)? else {
-            return contexts
+    /// Estimates x0 once per entry, in one batch where their texts fit together.
+    fn estimate_all(&self, x: &Tensor, sigma: f64, inputs: &[ModelInputs]) -> Result<Vec<Tensor>> {
+        let Some(length) = common_length(inputs)? else {
+            return inputs
                 .iter()
-                .map(|context| Ok(self.estimate(x, sigma, std::slice::from_ref(context))?.remove(0)))
+                .map(|one| Ok(self.estimate(x, sigma, std::slice::from_ref(one))?.remove(0)))
                 .collect();
         };
-        let repeated = contexts
-            .iter()
-            .map(|context| Ok(context.repeat((1, length / context.dim(1)?, 1))?))
-            .collect::<Result<Vec<_>>>()?;
-        self.estimate(x, sigma, &repeated)
+        let repeat = |one: &ModelInputs| {
+            let context = one.context.repeat((1, length / one.context.dim(1)?, 1))?;
+            Ok(ModelInputs { context, ..one.clone() })
+        };
+        self.estimate(x, sigma, &inputs.iter().map(repeat).collect::<Result<Vec<_>>>()?)
     }
 
-    /// Estimates x0 for contexts of one length in one call of the network.
-    fn estimate(&self, x: &Tensor, sigma: f64, contexts: &[Tensor]) -> Result<Vec<Tensor>> {
-        if contexts.is_empty() {
+    /// Estimates x0 for texts of one length in one call of the network.
+    fn estimate(&self, x: &Tensor, sigma: f64, inputs: &[ModelInputs]) -> Result<Vec<Tensor>> {
+        if inputs.is_empty() {
             return Ok(Vec::new());
         }
         let batch = x.dim(0)?;
-        let rows = batch * contexts.len();
-        let context = Tensor::cat(contexts, 0)?;
-        let scaled = x.affine(1.0 / (sigma * sigma + 1.0).sqrt(), 0.0)?;
-        let scaled = scaled.repeat((contexts.len(), 1, 1, 1))?;
-        let timestep = Tensor::full(self.schedule.timestep(sigma) as f32, rows, x.device())?;
-        let eps = self.predictor.predict(&scaled, &timestep, &context)?.to_dtype(x.dtype())?;
-        (0..contexts.len())
+        let rows = batch * inputs.len();
+        let scaled = x.affine(self.prediction.input_scale(sigma), 0.0)?;
+        let scaled = scaled.repeat((inputs.len(), 1, 1, 1))?;
+        let timestep = self.schedule.timestep(sigma) as f32;
+        let timesteps = Tensor::full(timestep, rows, x.device())?;
+        let output = self.predictor.predict(&scaled, &timesteps, &ModelInputs::cat(inputs)?)?;
+        let output = output.to_dtype(x.dtype())?;
+        (0..inputs.len())
             .map(|i| {
-                let eps = eps.narrow(0, i * batch, batch)?;
-                Ok((x - eps.affine(sigma, 0.0)?)?)
+                let output = output.narrow(0, i * batch, batch)?;
+                self.prediction.denoised(x, &output, sigma, timestep)
             })
             .collect()
     }
@@ -209,24 +226,11 @@ impl Denoiser for CfgDenoiser<'_> {
     }
 }
 
-/// Repeats one context for every sample of the batch.
-fn fit_batch(context: &Tensor, batch: usize) -> Result<Tensor> {
-    let context = context.to_dtype(DType::F32)?;
-    match context.dim(0)? {
-        given if given == batch => Ok(context),
-        1 => Ok(context.repeat((batch, 1, 1))?),
-        given => {
-            let reason = format!("{given} encoded texts for a batch of {batch}");
-            Err(SamplingError::invalid("conditioning", reason))
-        }
-    }
-}
-
 /// Returns the least common length of the contexts, or none if repeating to it would cost too much.
-fn common_length(contexts: &[Tensor]) -> Result<Option<usize>> {
-    let mut lengths = Vec::with_capacity(contexts.len());
-    for context in contexts {
-        lengths.push(context.dim(1)?);
+fn common_length(inputs: &[ModelInputs]) -> Result<Option<usize>> {
+    let mut lengths = Vec::with_capacity(inputs.len());
+    for one in inputs {
+        lengths.push(one.context.dim(1)?);
     }
     let Some(shortest) = lengths.iter().copied().min() else {
         return Ok(Some(0));
@@ -247,7 +251,7 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
 mod tests {
     use std::cell::RefCell;
 
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::*;
 
@@ -258,7 +262,8 @@ mod tests {
     }
 
     impl NoisePredictor for Linear {
-        fn predict(&self, x: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor> {
+        fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
+            let context = &inputs.context;
             self.shapes.borrow_mut().push((x.dims().to_vec(), context.dims().to_vec()));
             let mean = context.mean((1, 2))?.reshape(((), 1, 1, 1))?;
             let time = timestep.affine(1e-3, 0.0)?.reshape(((), 1, 1, 1))?;

@@ -7,6 +7,7 @@ use super::error::{Result, SamplingError};
 use super::guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
 use super::latent::{ResizeMethod, resize_planes};
 use super::noise::{TorchGenerator, prepare_noise};
+use super::prediction::Prediction;
 use super::samplers::{InpaintNoise, Levels, Sampler, find_sampler};
 use super::schedule::NoiseSchedule;
 use super::schedulers::{Scheduler, find_scheduler};
@@ -20,6 +21,15 @@ pub struct SamplingModel<'a> {
     pub schedule: &'a NoiseSchedule,
     /// Factor between the latent on a link and the one the network works on.
     pub latent_scale: f64,
+    /// What the network's output means.
+    pub prediction: Prediction,
+}
+
+impl<'a> SamplingModel<'a> {
+    /// A model that predicts noise, without changes to how it is sampled.
+    pub fn new(predictor: &'a dyn NoisePredictor, schedule: &'a NoiseSchedule, latent_scale: f64) -> Self {
+        Self { predictor, schedule, latent_scale, prediction: Prediction::default() }
+    }
 }
 
 /// Everything a sampler node is given.
@@ -179,7 +189,8 @@ pub fn sample(model: &SamplingModel<'_>, request: &SampleRequest<'_>, hooks: Hoo
         return Ok(link);
     }
     let guide =
-        CfgDenoiser::new(model.predictor, model.schedule, request.positive, request.negative, request.cfg)?;
+        CfgDenoiser::new(model.predictor, model.schedule, request.positive, request.negative, request.cfg)?
+            .prediction(model.prediction);
     let latent = link.affine(model.latent_scale, 0.0)?;
     let noise = match request.add_noise {
         true => prepare_noise(&latent, request.seed, request.batch_index)?,
@@ -266,14 +277,15 @@ impl Denoiser for InpaintDenoiser<'_> {
 mod tests {
     use candle_core::Device;
 
+    use super::super::model_inputs::ModelInputs;
     use super::*;
 
     /// Predicts a share of what it sees, more where the context is larger.
     struct Shrink;
 
     impl NoisePredictor for Shrink {
-        fn predict(&self, x: &Tensor, _: &Tensor, context: &Tensor) -> Result<Tensor> {
-            Ok(x.broadcast_mul(&context.mean((1, 2))?.reshape(((), 1, 1, 1))?)?)
+        fn predict(&self, x: &Tensor, _: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
+            Ok(x.broadcast_mul(&inputs.context.mean((1, 2))?.reshape(((), 1, 1, 1))?)?)
         }
     }
 
@@ -299,7 +311,7 @@ mod tests {
         request.noise_mask = noise_mask;
         edit(&mut request);
         let schedule = NoiseSchedule::sd15();
-        let model = SamplingModel { predictor: &Shrink, schedule: &schedule, latent_scale: 0.18215 };
+        let model = SamplingModel::new(&Shrink, &schedule, 0.18215);
         sample(&model, &request, Hooks::default())
     }
 
@@ -365,7 +377,7 @@ mod tests {
     fn a_cancelled_run_does_not_start() {
         let latent = ones();
         let schedule = NoiseSchedule::sd15();
-        let model = SamplingModel { predictor: &Shrink, schedule: &schedule, latent_scale: 0.18215 };
+        let model = SamplingModel::new(&Shrink, &schedule, 0.18215);
         let hooks = Hooks { on_step: None, cancelled: Some(&|| true) };
         let result = sample(&model, &SampleRequest::new(&latent, &[], &[]), hooks);
         assert!(matches!(result, Err(SamplingError::Cancelled)));

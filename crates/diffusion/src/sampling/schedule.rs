@@ -10,6 +10,7 @@ pub const TRAIN_STEPS: usize = 1000;
 /// Levels are f32, as the reference keeps them: which level is nearest to a sigma depends on it.
 #[derive(Debug, Clone)]
 pub struct NoiseSchedule {
+    levels: Vec<f64>,
     sigmas: Vec<f32>,
     log_sigmas: Vec<f32>,
 }
@@ -57,10 +58,28 @@ impl NoiseSchedule {
         Ok(Self::from_levels(levels))
     }
 
+    /// Stretches the levels so that the last one holds next to no data.
+    ///
+    /// # Source
+    /// Lin et al. 2023, algorithm 1; the last level stays finite, with the figure ComfyUI takes.
+    pub fn zero_terminal_snr(&self) -> Self {
+        const LAST_ALPHA_BAR: f64 = 4.897_345_189_085_343_5e-8;
+        let roots: Vec<f64> = self.levels.iter().map(|s| (1.0 / (s * s + 1.0)).sqrt()).collect();
+        let (first, last) = (roots[0], roots[roots.len() - 1]);
+        let stretch = first / (first - last);
+        let count = roots.len();
+        let level = |(i, root): (usize, f64)| {
+            let alpha_bar = if i + 1 == count { LAST_ALPHA_BAR } else { ((root - last) * stretch).powi(2) };
+            ((1.0 - alpha_bar) / alpha_bar).sqrt()
+        };
+        Self::from_levels(roots.into_iter().enumerate().map(level).collect())
+    }
+
     fn from_levels(levels: Vec<f64>) -> Self {
         Self {
             sigmas: levels.iter().map(|s| *s as f32).collect(),
             log_sigmas: levels.iter().map(|s| s.ln() as f32).collect(),
+            levels,
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::adapters::{Adapter, UsedAdapter};
+use comfy_diffusion::sampling::ModelInputs;
 use comfy_diffusion::{Error, load_clip, load_model};
 
 use crate::compare::assert_close;
-use crate::random_checkpoint;
+use crate::random_checkpoint::{self, TINY_SDXL};
 
 const STRENGTH: f64 = 0.7;
 const UNET: &str = "model.diffusion_model.";
@@ -103,13 +104,49 @@ fn a_lora_equals_merged_weights() {
         let model = load_model(path, &device, DType::F32, adapters).unwrap();
         let clip = load_clip(path, &device, DType::F32, adapters).unwrap();
         let text = clip.encode("a cat", comfy_diffusion::text::ClipSkip::LAST).unwrap().embedding;
-        (model.forward(&x, &t, &text).unwrap(), text)
+        (model.forward(&x, &t, &ModelInputs::text(text.clone())).unwrap(), text)
     };
     let (found, expected, plain) = (predict(&tiny, &used), predict(&merged, &[]), predict(&tiny, &[]));
     assert_close("text", &found.1, &expected.1, 1e-6);
     assert_close("noise", &found.0, &expected.0, 1e-6);
     let moved = (&found.0 - &plain.0).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
     assert!(moved > 1e-4, "the LoRA changes the output by no more than {moved}");
+}
+
+/// The second text encoder of SDXL stores query, key and value below each other; a LoRA names them apart.
+#[test]
+fn a_lora_reaches_both_text_encoders_of_sdxl() {
+    let folder = Folder::new();
+    let path = folder.0.path().join("sdxl.safetensors");
+    TINY_SDXL.write(&path).unwrap();
+    let mut merged = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let (first, second) = (
+        "conditioner.embedders.0.transformer.text_model.encoder.layers.0.self_attn.k_proj.weight",
+        "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight",
+    );
+    let mut lora = HashMap::new();
+    for (seed, key, name) in [(1, first, "lora_te1"), (2, second, "lora_te2")] {
+        let weight = merged[key].to_dtype(DType::F32).unwrap();
+        let width = weight.dim(1).unwrap();
+        let (up, down) = (random(seed, &[width, 2]), random(seed + 10, &[2, width]));
+        let change = (up.matmul(&down).unwrap() * STRENGTH).unwrap();
+        let zeros = change.zeros_like().unwrap();
+        let change = if key == first { change } else { Tensor::cat(&[&zeros, &change, &zeros], 0).unwrap() };
+        merged.insert(key.into(), (weight + change).unwrap());
+        let name = format!("{name}_text_model_encoder_layers_0_self_attn_k_proj");
+        lora.insert(format!("{name}.lora_up.weight"), up);
+        lora.insert(format!("{name}.lora_down.weight"), down);
+    }
+    let merged = folder.save("merged.safetensors", &merged);
+    let used = [folder.adapter(&lora).unwrap()];
+    let encode = |path, adapters: &[_]| {
+        let clip = load_clip(path, &Device::Cpu, DType::F32, adapters).unwrap();
+        clip.encode("a cat", comfy_diffusion::text::ClipSkip::LAST).unwrap().embedding
+    };
+    let (found, expected) = (encode(&path, &used), encode(&merged, &[]));
+    assert_close("text", &found, &expected, 1e-6);
+    let moved = (&found - encode(&path, &[])).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(moved.to_scalar::<f32>().unwrap() > 1e-4);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::checkpoint::{CheckpointHeader, Float8, detect};
 use comfy_diffusion::families::Family;
+use comfy_diffusion::sampling::ModelInputs;
 use comfy_diffusion::text::ClipSkip;
 use comfy_diffusion::{Error, load_clip, load_model, load_model_stored_as, load_vae};
 use half::{bf16, f16};
@@ -76,14 +77,14 @@ fn same(found: &Tensor, expected: &Tensor) {
 
 fn eps(model: &comfy_diffusion::DiffusionModel) -> Tensor {
     let steps = Tensor::new(&[500f32], &Device::Cpu).unwrap();
-    model.forward(&wave(&[1, 4, 8, 8], 0.2), &steps, &wave(&[1, 77, 64], 0.4)).unwrap()
+    model.forward(&wave(&[1, 4, 8, 8], 0.2), &steps, &ModelInputs::text(wave(&[1, 77, 64], 0.4))).unwrap()
 }
 
 fn check_unet(path: &Path) {
     let detection = detect(&CheckpointHeader::read(path).unwrap());
     assert_eq!(detection.family, Family::Sd1);
     assert!(detection.vae.is_none() && detection.clip.is_none());
-    same(&eps(&load_model(path, &Device::Cpu, DType::F32).unwrap()), &eps(&TINY.model));
+    same(&eps(&load_model(path, &Device::Cpu, DType::F32, &[]).unwrap()), &eps(&TINY.model));
 }
 
 fn check_vae(path: &Path) {
@@ -135,7 +136,7 @@ fn a_vae_without_our_prefix_gives_the_same() {
 fn a_text_encoder_alone_gives_the_same() {
     for to in ["text_model.", ""] {
         let (_folder, path) = rewrite(below("cond_stage_model.transformer.text_model.", to));
-        let clip = load_clip(&path, &Device::Cpu, DType::F32).unwrap();
+        let clip = load_clip(&path, &Device::Cpu, DType::F32, &[]).unwrap();
         let encode =
             |clip: &comfy_diffusion::text::ClipTextEncoder| clip.encode("a cat", ClipSkip::LAST).unwrap();
         same(&encode(&clip).embedding, &encode(&TINY.clip).embedding);
@@ -163,7 +164,7 @@ fn the_sdxl_network_of_the_diffusers_library_is_recognised() {
     let detection = detect(&CheckpointHeader::read(&path).unwrap());
     assert_eq!(detection.family, Family::Sdxl);
     let unet = detection.unet.unwrap();
-    assert_eq!((unet.input_blocks.len(), unet.output_blocks.len(), unet.middle.depth), (9, 9, 10));
+    assert_eq!((unet.input_blocks.len(), unet.output_blocks.len(), unet.middle[0].depth), (9, 9, 10));
     let depths: Vec<_> = unet.output_blocks.iter().map(|block| block.residual.depth).collect();
     assert_eq!(depths, [10, 10, 10, 2, 2, 2, 0, 0, 0]);
 }
@@ -184,9 +185,9 @@ fn stored<const N: usize>(part: Part, dtype: Dtype, of: impl Fn(f32) -> [u8; N])
 #[test]
 fn wider_formats_give_the_same() {
     let (_folder, path) = rewrite(|part| stored(part, Dtype::F32, f32::to_le_bytes));
-    same(&eps(&load_model(&path, &Device::Cpu, DType::F32).unwrap()), &eps(&TINY.model));
+    same(&eps(&load_model(&path, &Device::Cpu, DType::F32, &[]).unwrap()), &eps(&TINY.model));
     let (_folder, path) = rewrite(|part| stored(part, Dtype::F64, |value| f64::from(value).to_le_bytes()));
-    same(&eps(&load_model(&path, &Device::Cpu, DType::F32).unwrap()), &eps(&TINY.model));
+    same(&eps(&load_model(&path, &Device::Cpu, DType::F32, &[]).unwrap()), &eps(&TINY.model));
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn bfloat16_gives_its_own_values() {
     let (_folder, short) = rewrite(|part| stored(part, Dtype::BF16, |value| round(value).to_le_bytes()));
     let (_folder, long) =
         rewrite(|part| stored(part, Dtype::F32, |value| round(value).to_f32().to_le_bytes()));
-    let eps_of = |path: &Path| eps(&load_model(path, &Device::Cpu, DType::F32).unwrap());
+    let eps_of = |path: &Path| eps(&load_model(path, &Device::Cpu, DType::F32, &[]).unwrap());
     same(&eps_of(&short), &eps_of(&long));
 }
 
@@ -237,7 +238,7 @@ fn eight_bits_with_a_scale_give_their_values() {
         };
         let (_folder, short) = rewrite(scaled);
         let (_folder, long) = rewrite(plain);
-        let eps_of = |path: &Path| eps(&load_model(path, &Device::Cpu, DType::F32).unwrap());
+        let eps_of = |path: &Path| eps(&load_model(path, &Device::Cpu, DType::F32, &[]).unwrap());
         let (found, expected) = (eps_of(&short), eps_of(&long));
         same(&found, &expected);
         assert!(crate::compare::distance(&found, &eps(&TINY.model)).cosine > 0.99);
@@ -253,7 +254,7 @@ fn a_scale_of_several_numbers_is_refused() {
         let name = format!("{UNET}time_embed.0.scale_weight");
         vec![part, Part { name, dtype: Dtype::F32, shape: vec![2], data: vec![0; 8] }]
     });
-    let error = load_model(&path, &Device::Cpu, DType::F32).unwrap_err();
+    let error = load_model(&path, &Device::Cpu, DType::F32, &[]).unwrap_err();
     assert!(matches!(&error, Error::TensorShape { key, .. } if key.ends_with("scale_weight")), "{error}");
 }
 
@@ -261,10 +262,10 @@ fn a_scale_of_several_numbers_is_refused() {
 fn weights_are_rounded_on_request() {
     let tiny = Tiny::new();
     for format in [Float8::E4m3, Float8::E5m2] {
-        let model = load_model_stored_as(&tiny.path, &Device::Cpu, DType::F32, Some(format)).unwrap();
+        let model = load_model_stored_as(&tiny.path, &Device::Cpu, DType::F32, &[], Some(format)).unwrap();
         let (_folder, path) =
             rewrite(|part| stored(part, Dtype::F32, |value| format.round(value).to_le_bytes()));
-        same(&eps(&model), &eps(&load_model(&path, &Device::Cpu, DType::F32).unwrap()));
+        same(&eps(&model), &eps(&load_model(&path, &Device::Cpu, DType::F32, &[]).unwrap()));
         assert!(crate::compare::distance(&eps(&model), &eps(&TINY.model)).max_abs > 0.0);
     }
 }

@@ -58,7 +58,6 @@ pub(super) fn recipes(
     ctx: &Ctx<'_, SamplerState>,
 ) -> Result<Outputs, NodeError> {
     let fingerprint = ctx.state.files.find(folder, name, &|| ctx.check_cancelled())?.fingerprint;
-    let recipe =
-        |&part: &Part| Data::Recipe(Recipe::new(folder, name, fingerprint.clone(), part).to_json());
+    let recipe = |&part: &Part| Data::Recipe(Recipe::new(folder, name, fingerprint.clone(), part).to_json());
     Ok(Outputs::many(parts.iter().map(recipe).collect()))
 }

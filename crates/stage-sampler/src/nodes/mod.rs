@@ -1,11 +1,16 @@
 //! The nodes of the sampler stage.
 
 mod conditioning;
+#[cfg(test)]
+mod family_specs;
+mod inpaint;
 mod latent;
 mod loaders;
 mod loras;
 mod part_loaders;
+mod pix2pix;
 mod sampling;
+mod sdxl_text;
 mod upscaling;
 mod vae;
 
@@ -31,4 +36,9 @@ pub static NODES: &[&dyn Node<SamplerState>] = &[
     &upscaling::ImageUpscaleWithModel,
     &vae::VaeDecode,
     &vae::VaeEncode,
+    &sdxl_text::ClipTextEncodeSdxl,
+    &sdxl_text::ClipTextEncodeSdxlRefiner,
+    &inpaint::VaeEncodeForInpaint,
+    &inpaint::InpaintModelConditioning,
+    &pix2pix::InstructPixToPixConditioning,
 ];

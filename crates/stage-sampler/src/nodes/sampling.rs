@@ -1,11 +1,13 @@
 //! The samplers: from a latent and prompts to a denoised latent.
 
 use crate::state::SamplerState;
-use crate::{error, memory, preview, tensors};
+use crate::{error, memory, model_inputs, preview, tensors};
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::DiffusionModel;
+use comfy_diffusion::families::{Side, Start};
+use comfy_diffusion::sampling::preview::LatentColours;
 use comfy_diffusion::sampling::{
-    ConditioningEntry, Hooks, NoisePredictor, NoiseSchedule, SAMPLERS, SCHEDULERS, SampleRequest,
+    ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest,
     SamplingError, SamplingModel, StepInfo, sample,
 };
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -131,8 +133,8 @@ struct Predictor<'a> {
 }
 
 impl NoisePredictor for Predictor<'_> {
-    fn predict(&self, x: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor, SamplingError> {
-        self.model.forward(x, timestep, context).map_err(|error| match error {
+    fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor, SamplingError> {
+        self.model.forward(x, timestep, inputs).map_err(|error| match error {
             comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },
         })
@@ -154,8 +156,9 @@ fn run_sampler(
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
     let batch_index =
         latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
-    let positive = entries(inputs.conditioning("positive")?, device)?;
-    let negative = entries(inputs.conditioning("negative")?, device)?;
+    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
+    let positive = side(inputs.conditioning("positive")?, Side::Positive, &model, &start)?;
+    let negative = side(inputs.conditioning("negative")?, Side::Negative, &model, &start)?;
 
     let mut request = SampleRequest::new(&samples, &positive, &negative);
     request.noise_mask = noise_mask.as_ref();
@@ -167,23 +170,28 @@ fn run_sampler(
     request.scheduler = inputs.text("scheduler")?;
     adjust(&mut request);
 
-    let schedule = NoiseSchedule::sd15();
     let predictor = Predictor { model: &model };
-    let sampling =
-        SamplingModel { predictor: &predictor, schedule: &schedule, latent_scale: model.latent_scale() };
+    let mut sampling = SamplingModel::new(&predictor, model.schedule(), model.latent_scale());
+    sampling.prediction = model.prediction();
+    let colours = LatentColours::of(model.family());
     let last_preview = Cell::new(None::<Instant>);
-    let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &last_preview);
+    let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &colours, &last_preview);
     let cancelled = || ctx.check_cancelled().is_err();
     let hooks = Hooks { on_step: Some(&mut on_step), cancelled: Some(&cancelled) };
     let result = sample(&sampling, &request, hooks).map_err(error::sampling)?;
     Ok(Outputs::one(Data::Latent(Latent { samples: tensors::to_host(&result)?, ..latent.clone() })))
 }
 
-fn report(ctx: &Ctx<'_, SamplerState>, info: &StepInfo<'_>, last_preview: &Cell<Option<Instant>>) {
+fn report(
+    ctx: &Ctx<'_, SamplerState>,
+    info: &StepInfo<'_>,
+    colours: &LatentColours,
+    last_preview: &Cell<Option<Instant>>,
+) {
     let due = last_preview.get().is_none_or(|at| at.elapsed() >= PREVIEW_INTERVAL);
     if ctx.previews
         && due
-        && let Some(jpeg) = preview::jpeg(info.denoised)
+        && let Some(jpeg) = preview::jpeg(info.denoised, colours)
     {
         ctx.preview("image/jpeg", jpeg);
         last_preview.set(Some(Instant::now()));
@@ -196,8 +204,8 @@ fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeEr
         return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {:?}", samples.dims())));
     };
     let config = model.unet().config();
-    if channels != config.in_channels {
-        let want = config.in_channels;
+    if channels != model.latent_channels() {
+        let want = model.latent_channels();
         return Err(NodeError::invalid(format!(
             "the latent has {channels} channels, this model works on {want}"
         )));
@@ -205,6 +213,18 @@ fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeEr
     // Conditional and unconditional halves run as one batch.
     let pixels = batch.saturating_mul(2).saturating_mul(height * width);
     memory::require("sampling at this size", memory::activations(pixels, config.model_channels, COPIES_ALIVE))
+}
+
+/// Brings a side's entries to the device and adds what the model takes besides the text.
+fn side(
+    conditioning: &Conditioning,
+    side: Side,
+    model: &DiffusionModel,
+    start: &Start<'_>,
+) -> Result<Vec<ConditioningEntry>, NodeError> {
+    let mut entries = entries(conditioning, start.latent.device())?;
+    model_inputs::complete(&mut entries, conditioning, side, model, start)?;
+    Ok(entries)
 }
 
 /// Brings a side's entries to the device.
@@ -216,18 +236,20 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
         .iter()
         .map(|entry| {
             // What this engine does not apply must not be dropped in silence.
-            let known = ["strength", "start_percent", "end_percent"];
-            let unknown = entry.extras.keys().map(String::as_str).find(|name| !known.contains(name));
-            if let Some(name) = unknown.or_else(|| entry.tensors.keys().map(String::as_str).next()) {
+            let known = |name: &&str| {
+                ["strength", "start_percent", "end_percent"].contains(name)
+                    || model_inputs::NUMBERS.contains(name)
+                    || [model_inputs::CONCAT_LATENT, model_inputs::CONCAT_MASK].contains(name)
+            };
+            let mut names = entry.extras.keys().chain(entry.tensors.keys()).map(String::as_str);
+            if let Some(name) = names.find(|name| !known(name)) {
                 return Err(NodeError::invalid(format!(
                     "conditioning with `{name}` is not supported by this sampler"
                 )));
             }
             let embedding =
                 tensors::to_device(&entry.embedding, device)?.to_dtype(DType::F32).map_err(error::tensor)?;
-            let pooled = entry.pooled.as_ref().map(|p| tensors::to_device(p, device)).transpose()?;
             Ok(ConditioningEntry {
-                pooled,
                 strength: number(entry, "strength", 1.0),
                 start_percent: number(entry, "start_percent", 0.0),
                 end_percent: number(entry, "end_percent", 1.0),

@@ -7,6 +7,7 @@ mod bad_input;
 mod client;
 mod cluster;
 mod crashes;
+mod families;
 mod main_job;
 mod model_files;
 mod pictures;
