@@ -206,8 +206,12 @@ pub const TOO_NARROW: Layout =
     Layout { name: "too-narrow", sha256: "", unet: Unet { channels: 32, ..TINY_SD2.unet }, ..TINY_SD2 };
 
 /// Trained in a way that no loader here knows.
-pub const COSXL: Layout =
-    Layout { name: "cosxl", sha256: "", markers: &["edm_vpred.sigma_max", "edm_vpred.sigma_min"], ..TINY_SDXL };
+pub const COSXL: Layout = Layout {
+    name: "cosxl",
+    sha256: "",
+    markers: &["edm_vpred.sigma_max", "edm_vpred.sigma_min"],
+    ..TINY_SDXL
+};
 
 // The published sizes, of which only headers are written.
 
