@@ -64,6 +64,22 @@ impl DiffusionModel {
         &self.training.schedule
     }
 
+    /// Checks that a prompt was encoded for this model.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it was not.
+    pub fn check_text(&self, embedding: &Tensor) -> Result<()> {
+        let (found, expected) = (embedding.dims().last().copied(), self.unet.config().context_dim);
+        if found == Some(expected) {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument(format!(
+            "the prompt was encoded {} wide, this {} model takes {expected}: encode it with the model's own text encoder",
+            found.unwrap_or_default(),
+            self.family
+        )))
+    }
+
     /// Runs the network; see [`Unet::forward`].
     ///
     /// # Shapes

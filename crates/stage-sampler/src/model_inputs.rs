@@ -27,6 +27,7 @@ pub(crate) fn complete(
     start: &Start<'_>,
 ) -> Result<(), NodeError> {
     for (entry, given) in entries.iter_mut().zip(given) {
+        model.check_text(&entry.embedding).map_err(error::engine)?;
         let extras = read(given, start.latent.device())?;
         let inputs = model.family().extra_inputs(&extras, side, start).map_err(error::engine)?;
         (entry.vector, entry.concat) = (inputs.vector, inputs.concat);

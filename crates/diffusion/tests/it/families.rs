@@ -199,6 +199,11 @@ fn sdxl_pix2pix_agrees() {
 }
 
 #[test]
+fn a_distilled_sdxl_agrees() {
+    check(&layouts::TINY_SDXL_DISTILLED, &Family::Sdxl, Prediction::Epsilon);
+}
+
+#[test]
 fn sdxl_refiner_agrees() {
     check(&layouts::TINY_SDXL_REFINER, &Family::SdxlRefiner, Prediction::Epsilon);
 }
@@ -210,6 +215,34 @@ fn levels_too_narrow_for_their_heads_are_refused() {
     layouts::TOO_NARROW.write(&path).unwrap();
     let reason = load_model(&path, &Device::Cpu, DType::F32, &[]).unwrap_err().to_string();
     assert!(reason.contains("32 channels do not split into attention heads that are 64 wide"), "{reason}");
+}
+
+#[test]
+fn published_sizes_are_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    let detect = |layout: &Layout| {
+        let path = folder.path().join("header.safetensors");
+        layout.write_header(&path).unwrap();
+        detect(&CheckpointHeader::read(&path).unwrap())
+    };
+    for (layout, family, heads) in [
+        (&layouts::SD15, Family::Sd1, vec![12]),
+        (&layouts::SD2, Family::Sd2, vec![16]),
+        (&layouts::SDXL, Family::Sdxl, vec![12, 20]),
+        (&layouts::SSD_1B, Family::Sdxl, vec![12, 20]),
+        (&layouts::SDXL_REFINER, Family::SdxlRefiner, vec![20]),
+    ] {
+        let detection = detect(layout);
+        assert_eq!(detection.family, family, "{}", layout.name);
+        let towers = detection.clip.unwrap();
+        assert_eq!(towers.iter().map(|tower| tower.heads).collect::<Vec<_>>(), heads, "{}", layout.name);
+    }
+    for (layout, reason) in
+        [(&layouts::SD2_UNCLIP, "2048-wide vector conditioning"), (&layouts::COSXL, "CosXL")]
+    {
+        let found = detect(layout).family.refusal().unwrap();
+        assert!(found.contains(reason), "{}: {found}", layout.name);
+    }
 }
 
 #[test]

@@ -26,7 +26,8 @@ pub(super) struct Unet {
     pub channels: usize,
     /// For each level, its width in multiples of the first and the depth of its transformers.
     pub levels: &'static [(usize, usize)],
-    pub middle_depth: usize,
+    /// Depth of the transformer in the middle; without one there is a single block.
+    pub middle_depth: Option<usize>,
     /// Width of the text.
     pub context: usize,
     /// Width of the vector conditioning.
@@ -67,7 +68,7 @@ pub const TINY: Layout = Layout {
         inputs: 4,
         channels: 32,
         levels: &[(1, 1), (2, 1), (4, 1), (4, 0)],
-        middle_depth: 1,
+        middle_depth: Some(1),
         context: 64,
         vector: None,
         linear: false,
@@ -112,7 +113,7 @@ pub const TINY_SD2: Layout = Layout {
         inputs: 4,
         channels: 64,
         levels: &[(1, 1), (1, 1), (2, 1), (2, 0)],
-        middle_depth: 1,
+        middle_depth: Some(1),
         context: 128,
         vector: None,
         linear: true,
@@ -143,7 +144,7 @@ pub const TINY_SDXL: Layout = Layout {
         inputs: 4,
         channels: 32,
         levels: &[(1, 0), (2, 1), (4, 2)],
-        middle_depth: 2,
+        middle_depth: Some(2),
         context: 64 + 128,
         vector: Some(128 + 6 * 256),
         linear: true,
@@ -178,12 +179,20 @@ pub const TINY_SDXL_PIX2PIX: Layout = Layout {
     ..TINY_SDXL
 };
 
+/// With a single block in the middle and shallower levels, as distilled models have.
+pub const TINY_SDXL_DISTILLED: Layout = Layout {
+    name: "tiny-sdxl-distilled",
+    sha256: "b046c9826b1a52decedabbdf79656f69967fafa67d48f507e33776f6c4ae187a",
+    unet: Unet { levels: &[(1, 0), (2, 1), (4, 1)], middle_depth: None, ..TINY_SDXL.unet },
+    ..TINY_SDXL
+};
+
 pub const TINY_SDXL_REFINER: Layout = Layout {
     name: "tiny-sdxl-refiner",
     sha256: "30deb2ccbb124d52e9684f851f11b630a6af26839776b5d33b51d667b3e87aa0",
     unet: Unet {
         levels: &[(1, 0), (2, 1), (4, 1), (4, 0)],
-        middle_depth: 1,
+        middle_depth: Some(1),
         context: 128,
         vector: Some(128 + 5 * 256),
         ..TINY_SDXL.unet
@@ -196,8 +205,71 @@ pub const TINY_SDXL_REFINER: Layout = Layout {
 pub const TOO_NARROW: Layout =
     Layout { name: "too-narrow", sha256: "", unet: Unet { channels: 32, ..TINY_SD2.unet }, ..TINY_SD2 };
 
+/// Trained in a way that no loader here knows.
+pub const COSXL: Layout = Layout {
+    name: "cosxl",
+    sha256: "",
+    markers: &["edm_vpred.sigma_max", "edm_vpred.sigma_min"],
+    ..TINY_SDXL
+};
+
+// The published sizes, of which only headers are written.
+
+pub const SD2: Layout = Layout {
+    name: "sd2",
+    sha256: "",
+    unet: Unet { channels: 320, levels: TINY.unet.levels, context: 1024, ..TINY_SD2.unet },
+    vae: 128,
+    text: &[open_clip("cond_stage_model.model.", 1024, 24)],
+    ..TINY_SD2
+};
+
+/// Takes the embedding of a picture, which no loader here knows.
+pub const SD2_UNCLIP: Layout =
+    Layout { name: "sd2-unclip", unet: Unet { vector: Some(2048), ..SD2.unet }, ..SD2 };
+
+pub const SDXL: Layout = Layout {
+    name: "sdxl",
+    sha256: "",
+    unet: Unet {
+        channels: 320,
+        levels: &[(1, 0), (2, 2), (4, 10)],
+        middle_depth: Some(10),
+        context: 2048,
+        vector: Some(2816),
+        ..TINY_SDXL.unet
+    },
+    vae: 128,
+    text: &[
+        clip_l("conditioner.embedders.0.transformer.text_model.", 768, 12),
+        open_clip("conditioner.embedders.1.model.", 1280, 32),
+    ],
+    ..TINY_SDXL
+};
+
+/// A distilled XL.
+pub const SSD_1B: Layout = Layout {
+    name: "ssd-1b",
+    unet: Unet { levels: &[(1, 0), (2, 2), (4, 4)], middle_depth: None, ..SDXL.unet },
+    ..SDXL
+};
+
+pub const SDXL_REFINER: Layout = Layout {
+    name: "sdxl-refiner",
+    unet: Unet {
+        channels: 384,
+        levels: &[(1, 0), (2, 4), (4, 4), (4, 0)],
+        middle_depth: Some(4),
+        context: 1280,
+        vector: Some(2560),
+        ..SDXL.unet
+    },
+    text: &[open_clip("conditioner.embedders.0.model.", 1280, 32)],
+    ..SDXL
+};
+
 /// Every layout that can be used.
-pub const LAYOUTS: [&Layout; 12] = [
+pub const LAYOUTS: [&Layout; 13] = [
     &TINY,
     &SD15,
     &TINY_SD1_INPAINT,
@@ -209,5 +281,6 @@ pub const LAYOUTS: [&Layout; 12] = [
     &TINY_SDXL_V,
     &TINY_SDXL_INPAINT,
     &TINY_SDXL_PIX2PIX,
+    &TINY_SDXL_DISTILLED,
     &TINY_SDXL_REFINER,
 ];

@@ -45,6 +45,19 @@ impl Layout {
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 
+    /// Writes the table of contents and leaves a hole where the values would be.
+    pub fn write_header(&self, path: &Path) -> io::Result<()> {
+        let shapes = self.shapes();
+        let header = header(&shapes);
+        let bytes = |(name, shape): (&String, &Vec<usize>)| {
+            stored_type(name).1 as u64 * shape.iter().product::<usize>() as u64
+        };
+        let total = header.len() as u64 + shapes.iter().map(bytes).sum::<u64>();
+        let mut file = File::create(path)?;
+        file.write_all(&header)?;
+        file.set_len(total)
+    }
+
     /// The empty tensors that tell loaders how the network was trained.
     pub fn markers(&self) -> &'static [&'static str] {
         self.markers

@@ -48,8 +48,10 @@ pub(super) fn unet_shapes(shapes: &mut Shapes, unet: &Unet) {
         }
     }
     res_block(shapes, &format!("{UNET}middle_block.0"), channels, channels, embed);
-    transformer(shapes, &format!("{UNET}middle_block.1"), channels, unet.middle_depth, unet);
-    res_block(shapes, &format!("{UNET}middle_block.2"), channels, channels, embed);
+    if let Some(depth) = unet.middle_depth {
+        transformer(shapes, &format!("{UNET}middle_block.1"), channels, depth, unet);
+        res_block(shapes, &format!("{UNET}middle_block.2"), channels, channels, embed);
+    }
     block = 0;
     for (level, (multiplier, depth)) in unet.levels.iter().enumerate().rev() {
         for i in 0..3 {
