@@ -318,6 +318,7 @@ fn list_into(root: &Path, prefix: &str, depth: usize, found: &mut Vec<Entry>) {
 mod tests {
     use super::*;
     use clap::Parser as _;
+    use comfy_graph::ErrorCode;
 
     #[test]
     fn another_kind_than_asked_for_is_named() {
@@ -331,5 +332,112 @@ mod tests {
         check("sd15", &Family::Sdxl, Some("it is Stable Diffusion XL, but PIPELINE_KIND is `sd15`"));
         check("sdxl", &Family::SdxlRefiner, None);
         check("sdxl", &Family::Sd2, Some("it is Stable Diffusion 2, but PIPELINE_KIND is `sdxl`"));
+    }
+
+    /// Writes a safetensors file of the given names and shapes whose numbers are a hole.
+    fn write(path: &Path, tensors: &[(String, Vec<u64>)]) {
+        let (mut header, mut at) = (serde_json::Map::new(), 0);
+        for (name, shape) in tensors {
+            let end = at + shape.iter().product::<u64>();
+            let entry = serde_json::json!({"dtype": "U8", "shape": shape, "data_offsets": [at, end]});
+            header.insert(name.clone(), entry);
+            at = end;
+        }
+        let text = serde_json::Value::Object(header).to_string();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()).unwrap();
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_len(8 + text.len() as u64 + at).unwrap();
+    }
+
+    fn clip(layers: usize) -> Vec<(String, Vec<u64>)> {
+        let name = |name: &str| format!("text_model.{name}");
+        let mut tensors = vec![
+            (name("embeddings.token_embedding.weight"), vec![49408, 64]),
+            (name("embeddings.position_embedding.weight"), vec![77, 64]),
+            (name("encoder.layers.0.mlp.fc1.weight"), vec![256, 64]),
+        ];
+        let norm = |i| (name(&format!("encoder.layers.{i}.layer_norm1.weight")), vec![64]);
+        tensors.extend((0..layers).map(norm));
+        tensors
+    }
+
+    fn files(folder: &Path) -> ModelFiles {
+        let place = |name: &str| folder.join(name).display().to_string();
+        let flags = [
+            ("--checkpoints-dir", "checkpoints"),
+            ("--vae-dir", "vae"),
+            ("--diffusion-models-dir", "diffusion_models"),
+            ("--unet-dir", "unet"),
+            ("--text-encoders-dir", "text_encoders"),
+            ("--clip-dir", "clip"),
+            ("--artifacts-root", "artifacts"),
+        ];
+        let arguments = flags.iter().flat_map(|(flag, name)| [(*flag).to_owned(), place(name)]);
+        ModelFiles::new(&Config::parse_from(std::iter::once("x".to_owned()).chain(arguments)))
+    }
+
+    fn names(files: &ModelFiles, folder: &str) -> Vec<String> {
+        files.options(folder).unwrap().into_iter().map(|option| option.value).collect()
+    }
+
+    #[test]
+    fn both_places_of_a_folder_are_listed_and_the_first_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |place: &str| folder.path().join(place);
+        write(&at("text_encoders/both.safetensors"), &clip(12));
+        write(&at("clip/both.safetensors"), &clip(11));
+        write(&at("clip/sub/old.safetensors"), &clip(12));
+        let files = files(folder.path());
+        assert_eq!(names(&files, "text_encoders"), ["both.safetensors", "sub/old.safetensors"]);
+        let found = files.find("text_encoders", "both.safetensors", &|| Ok(())).unwrap();
+        assert_eq!(found.path, at("text_encoders/both.safetensors"));
+        assert!(files.options("diffusion_models").unwrap().is_empty());
+        assert!(files.options("nonsense").is_none());
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_listed_with_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |place: &str| folder.path().join(place);
+        write(&at("text_encoders/large.safetensors"), &clip(32));
+        write(&at("text_encoders/other.safetensors"), &[("x".into(), vec![1])]);
+        let files = files(folder.path());
+        assert!(names(&files, "text_encoders").is_empty());
+        let listed = files.describe("text_encoders");
+        assert!(listed[0].reason.contains("32 layers"), "{listed:?}");
+        assert!(listed[1].reason.contains("token_embedding"), "{listed:?}");
+        let error = files.find("text_encoders", "large.safetensors", &|| Ok(())).err().unwrap();
+        assert!(error.message.contains("32 layers"), "{error:?}");
+        let error = files.find("text_encoders", "gone.bin", &|| Ok(())).err().unwrap();
+        assert!(
+            error.code == ErrorCode::NotFound && error.message.contains("`large.safetensors`"),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn pytorch_files_are_offered_before_they_are_converted() {
+        let folder = tempfile::tempdir().unwrap();
+        for (place, name) in
+            [("checkpoints", "a.ckpt"), ("vae", "b.pt"), ("unet", "c.pth"), ("clip", "d.bin")]
+        {
+            std::fs::create_dir_all(folder.path().join(place)).unwrap();
+            std::fs::write(folder.path().join(place).join(name), "x").unwrap();
+            std::fs::write(folder.path().join(place).join("note.txt"), "x").unwrap();
+        }
+        let files = files(folder.path());
+        for (kind, name) in [
+            ("checkpoints", "a.ckpt"),
+            ("vae", "b.pt"),
+            ("diffusion_models", "c.pth"),
+            ("text_encoders", "d.bin"),
+        ] {
+            assert_eq!(names(&files, kind), [name]);
+            assert!(files.describe(kind)[0].note.contains("converted"));
+        }
+        // The converter is not beside the program that runs these tests.
+        let error = files.find("vae", "b.pt", &|| Ok(())).err().unwrap();
+        assert!(error.message.contains("`pickle-convert`, which is missing"), "{error:?}");
     }
 }
