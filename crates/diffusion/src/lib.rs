@@ -11,6 +11,6 @@ pub mod sampling;
 pub mod text;
 pub mod vae;
 
-pub use blocks::Unet;
+pub use blocks::{FreeU, Unet};
 pub use error::{Error, Result};
 pub use model::{DiffusionModel, load_clip, load_model, load_vae};

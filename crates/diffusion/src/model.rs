@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::blocks::Unet;
+use crate::blocks::{FreeU, Unet};
 use crate::checkpoint::{LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
 use crate::error::{Error, Result};
 use crate::families::{Family, sd1};
@@ -47,6 +47,17 @@ impl DiffusionModel {
     /// Runs the network; see [`Unet::forward`].
     pub fn forward(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor) -> Result<Tensor> {
         self.unet.forward(x, timesteps, context)
+    }
+
+    /// Runs the network with weights on the inputs of its ascending half; see [`Unet::forward_with`].
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        context: &Tensor,
+        free_u: &[FreeU],
+    ) -> Result<Tensor> {
+        self.unet.forward_with(x, timesteps, context, free_u)
     }
 }
 

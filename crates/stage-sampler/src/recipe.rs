@@ -1,10 +1,11 @@
 //! What MODEL, CLIP and VAE links carry: how to make the part, never its weights.
 
+use crate::model_patches::ModelPatches;
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
 
 /// A part of a model file and what to change about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Recipe {
     pub folder: String,
     pub file: String,
@@ -14,6 +15,13 @@ pub(crate) struct Recipe {
     /// Where the text encoder stops, counted from the end as -1, -2, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_skip: Option<i64>,
+    /// Changes to how the diffusion model is sampled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub patches: ModelPatches,
+}
+
+fn is_default(patches: &ModelPatches) -> bool {
+    *patches == ModelPatches::default()
 }
 
 /// Which part of a checkpoint.

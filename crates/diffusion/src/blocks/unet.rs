@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    Conv2d, ConvShape, GroupNorm, Linear, Residual, ResidualNames, SpatialTransformer, TransformerShape,
-    timestep_embedding,
+    Conv2d, ConvShape, FreeU, GroupNorm, Linear, Residual, ResidualNames, SpatialTransformer,
+    TransformerShape, timestep_embedding,
 };
 use crate::checkpoint::{InputBlock, ResidualBlock, UnetConfig, Weights};
 use crate::error::{Error, Result};
@@ -98,6 +98,20 @@ impl Unet {
     /// # Errors
     /// [`Error::InvalidArgument`] if shapes do not match the network or each other.
     pub fn forward(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor) -> Result<Tensor> {
+        self.forward_with(x, timesteps, context, &[])
+    }
+
+    /// As [`Unet::forward`], with weights on the inputs of the ascending half.
+    ///
+    /// # Errors
+    /// As [`Unet::forward`].
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        context: &Tensor,
+        free_u: &[FreeU],
+    ) -> Result<Tensor> {
         self.check(x, timesteps, context)?;
         let embedding = timestep_embedding(timesteps, self.config.model_channels, x.device())?;
         let embedding = self.time_embed[0].forward(&embedding.to_dtype(self.dtype)?)?.silu()?;
@@ -117,7 +131,10 @@ impl Unet {
         h = self.middle.0.forward(&h, &embedding, &context)?;
         h = self.middle.1.forward(&h, Some(&embedding))?;
         for (stage, upsample) in &self.output_blocks {
-            let skip = skips.pop().expect("the layout was checked to have one skip per output block");
+            let mut skip = skips.pop().expect("the layout was checked to have one skip per output block");
+            for weigh in free_u {
+                (h, skip) = weigh.apply(h, skip, self.config.model_channels)?;
+            }
             h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context)?;
             if let (Some(convolution), Some(next)) = (upsample, skips.last()) {
                 // An odd size was rounded up on the way down, so the target size is the skip's, not twice ours.

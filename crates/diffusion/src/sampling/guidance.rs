@@ -1,9 +1,14 @@
 //! Guidance: from a network that predicts noise to a denoiser that follows a prompt.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use candle_core::{DType, Tensor};
 
 use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
+use super::prediction::Prediction;
+use super::regions::{Placed, Region, RegionMask, Sum, place};
 use super::schedule::NoiseSchedule;
 
 /// Predicts the noise in a latent; the network behind a checkpoint's model part.
@@ -18,15 +23,6 @@ pub trait NoisePredictor {
     fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor>;
 }
 
-/// A rectangle of the latent, in latent pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Area {
-    pub x: usize,
-    pub y: usize,
-    pub width: usize,
-    pub height: usize,
-}
-
 /// One prompt of a side, with where, when and how strongly it counts.
 #[derive(Debug, Clone)]
 pub struct ConditioningEntry {
@@ -34,8 +30,8 @@ pub struct ConditioningEntry {
     pub embedding: Tensor,
     /// Pooled text, for model families that use it.
     pub pooled: Option<Tensor>,
-    pub area: Option<Area>,
-    pub mask: Option<Tensor>,
+    pub area: Option<Region>,
+    pub mask: Option<RegionMask>,
     /// Weight against the other entries of the side.
     pub strength: f64,
     /// Share of the run at which the entry starts and ends to count.
@@ -58,13 +54,6 @@ impl ConditioningEntry {
     }
 
     fn validate(&self) -> Result<()> {
-        let reason = || "prompts count for the whole picture".to_owned();
-        if self.area.is_some() {
-            return Err(SamplingError::Unsupported { feature: "conditioning area", reason: reason() });
-        }
-        if self.mask.is_some() {
-            return Err(SamplingError::Unsupported { feature: "conditioning mask", reason: reason() });
-        }
         if self.embedding.rank() != 3 {
             let reason = format!("expected 3 dimensions, got {:?}", self.embedding.dims());
             return Err(SamplingError::invalid("conditioning", reason));
@@ -74,27 +63,44 @@ impl ConditioningEntry {
         }
         Ok(())
     }
-
-    fn active(&self, schedule: &NoiseSchedule, sigma: f64) -> bool {
-        let start = schedule.percent_to_sigma(self.start_percent);
-        let end = schedule.percent_to_sigma(self.end_percent);
-        (end..=start).contains(&sigma)
-    }
 }
 
 /// A prompt's contexts are repeated to a common length only up to this factor; beyond it they run apart.
 const MAX_CONTEXT_REPEATS: usize = 4;
 
+/// How the estimates of the sides are joined.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum GuidanceRule {
+    /// Two sides: positive and negative.
+    Single { cfg: f64 },
+    /// Three sides: a first and a second positive one, and a negative one.
+    Dual { cfg_conds: f64, cfg_cond2_negative: f64, style: DualStyle },
+}
+
+/// What the strength of the first side is measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DualStyle {
+    /// Each guidance on its own, added.
+    Regular,
+    /// The guided pair of positive sides against the negative one.
+    Nested,
+}
+
 /// Follows the positive entries and leads away from the negative ones.
 ///
 /// # Source
-/// Ho and Salimans 2022 (classifier-free guidance), eq. 6; same values as ComfyUI's CFG guider.
+/// Ho and Salimans 2022 (classifier-free guidance), eq. 6; Brooks et al. 2023 (InstructPix2Pix), eq. 3, for two
+/// positive sides; same values as ComfyUI's CFG guiders.
 pub struct CfgDenoiser<'a> {
     predictor: &'a dyn NoisePredictor,
     schedule: &'a NoiseSchedule,
-    positive: &'a [ConditioningEntry],
-    negative: &'a [ConditioningEntry],
-    cfg: f64,
+    prediction: Prediction,
+    sides: Vec<&'a [ConditioningEntry]>,
+    rule: GuidanceRule,
+    /// Share of the guided estimate that is brought back to the deviation of the positive one.
+    rescale: Option<f64>,
+    /// The sides at the size of the latent that was last seen.
+    placed: RefCell<Option<(Vec<usize>, Rc<Vec<Vec<Placed>>>)>>,
 }
 
 impl<'a> CfgDenoiser<'a> {
@@ -109,103 +115,230 @@ impl<'a> CfgDenoiser<'a> {
         negative: &'a [ConditioningEntry],
         cfg: f64,
     ) -> Result<Self> {
-        if !cfg.is_finite() {
+        Self::with_rule(predictor, schedule, &[positive, negative], GuidanceRule::Single { cfg })
+    }
+
+    /// Guides `predictor` by a rule.
+    ///
+    /// # Errors
+    /// Fails on an entry that cannot be used, and unless there are as many sides as the rule joins.
+    pub fn with_rule(
+        predictor: &'a dyn NoisePredictor,
+        schedule: &'a NoiseSchedule,
+        sides: &[&'a [ConditioningEntry]],
+        rule: GuidanceRule,
+    ) -> Result<Self> {
+        let (count, strengths) = match rule {
+            GuidanceRule::Single { cfg } => (2, vec![cfg]),
+            GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, .. } => {
+                (3, vec![cfg_conds, cfg_cond2_negative])
+            }
+        };
+        if let Some(cfg) = strengths.iter().find(|cfg| !cfg.is_finite()) {
             return Err(SamplingError::invalid("cfg", format!("{cfg} is not a finite number")));
         }
-        positive.iter().chain(negative).try_for_each(ConditioningEntry::validate)?;
-        Ok(Self { predictor, schedule, positive, negative, cfg })
+        if sides.len() != count {
+            let reason = format!("{count} sides are joined, got {}", sides.len());
+            return Err(SamplingError::invalid("conditioning", reason));
+        }
+        sides.iter().copied().flatten().try_for_each(ConditioningEntry::validate)?;
+        let (sides, prediction) = (sides.to_vec(), Prediction::default());
+        Ok(Self { predictor, schedule, prediction, sides, rule, rescale: None, placed: RefCell::default() })
     }
 
-    /// Returns the estimate of x0 for each side, weighted over its active entries.
-    fn evaluate<const N: usize>(
-        &self,
-        x: &Tensor,
-        sigma: f64,
-        sides: [&[ConditioningEntry]; N],
-    ) -> Result<[Tensor; N]> {
-        let entries: Vec<(usize, &ConditioningEntry)> = sides
+    /// Sets what the network's output means.
+    pub fn prediction(mut self, prediction: Prediction) -> Self {
+        self.prediction = prediction;
+        self
+    }
+
+    /// Brings a share of every guided estimate back to the deviation of the positive one.
+    pub fn rescale(mut self, share: Option<f64>) -> Self {
+        self.rescale = share;
+        self
+    }
+
+    fn placed(&self, x: &Tensor) -> Result<Rc<Vec<Vec<Placed>>>> {
+        if let Some((shape, placed)) = &*self.placed.borrow()
+            && shape == x.dims()
+        {
+            return Ok(placed.clone());
+        }
+        if x.rank() != 4 {
+            let reason = format!("expected `[batch, channels, height, width]`, got {:?}", x.dims());
+            return Err(SamplingError::invalid("latent", reason));
+        }
+        let placed = Rc::new(place(&self.sides, self.schedule, x.dims())?);
+        *self.placed.borrow_mut() = Some((x.dims().to_vec(), placed.clone()));
+        Ok(placed)
+    }
+
+    /// Returns the estimate of x0 for each side (by its place), weighted over its active entries.
+    fn evaluate<const N: usize>(&self, x: &Tensor, sigma: f64, sides: [usize; N]) -> Result<[Tensor; N]> {
+        let placed = self.placed(x)?;
+        let entries: Vec<(usize, &Placed)> = sides
             .iter()
             .enumerate()
-            .flat_map(|(side, entries)| entries.iter().map(move |entry| (side, entry)))
-            .filter(|(_, entry)| entry.active(self.schedule, sigma))
+            .flat_map(|(result, side)| placed[*side].iter().map(move |entry| (result, entry)))
+            .filter(|(_, entry)| entry.active(sigma))
             .collect();
-        let contexts = entries
-            .iter()
-            .map(|(_, entry)| fit_batch(&entry.embedding, x.dim(0)?))
-            .collect::<Result<Vec<_>>>()?;
-        let estimates = self.estimate_all(x, sigma, &contexts)?;
-        let mut sums: [Option<(Tensor, f64)>; N] = std::array::from_fn(|_| None);
-        for ((side, entry), estimate) in entries.iter().zip(estimates) {
-            let weighted = estimate.affine(entry.strength, 0.0)?;
-            sums[*side] = Some(match sums[*side].take() {
-                None => (weighted, entry.strength),
-                Some((sum, weight)) => ((sum + weighted)?, weight + entry.strength),
-            });
+        let estimates = self.estimate_all(x, sigma, &entries)?;
+        let mut sums: [Sum; N] = std::array::from_fn(|_| Sum::default());
+        for ((result, entry), estimate) in entries.iter().zip(estimates) {
+            sums[*result].add(entry, &estimate, x.dims())?;
         }
-        let mut results = Vec::with_capacity(N);
-        for sum in sums {
-            results.push(match sum {
-                Some((sum, weight)) if weight != 0.0 => sum.affine(1.0 / weight, 0.0)?,
-                // A side that says nothing at this level estimates nothing.
-                _ => x.zeros_like()?,
-            });
-        }
-        Ok(results.try_into().expect("one result was pushed per side"))
+        let results = sums.into_iter().map(|sum| sum.mean(x)).collect::<Result<Vec<_>>>()?;
+        Ok(results.try_into().expect("one result was made per side"))
     }
 
-    /// Estimates x0 once per context, in one batch where the contexts fit together.
-    fn estimate_all(&self, x: &Tensor, sigma: f64, contexts: &[Tensor]) -> Result<Vec<Tensor>> {
-        let Some(length) = common_length(contexts)? else {
-            return contexts
-                .iter()
-                .map(|context| Ok(self.estimate(x, sigma, std::slice::from_ref(context))?.remove(0)))
-                .collect();
+    /// Estimates x0 once per entry, each for its part of the latent; parts of one size go together.
+    fn estimate_all(&self, x: &Tensor, sigma: f64, entries: &[(usize, &Placed)]) -> Result<Vec<Tensor>> {
+        let size = |i: usize| entries[i].1.area.map(|area| (area.width, area.height));
+        let mut estimates = vec![None; entries.len()];
+        let mut left: Vec<usize> = (0..entries.len()).collect();
+        while let Some(&first) = left.first() {
+            let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|i| size(*i) == size(first));
+            let mut inputs = Vec::with_capacity(group.len());
+            for i in &group {
+                let entry = entries[*i].1;
+                inputs.push((entry.crop(x)?, fit_batch(&entry.embedding, x.dim(0)?)?));
+            }
+            for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, inputs)?) {
+                estimates[i] = Some(estimate);
+            }
+            left = rest;
+        }
+        Ok(estimates.into_iter().flatten().collect())
+    }
+
+    /// Estimates x0 for latents of one size, in one batch where the contexts fit together.
+    fn estimate_group(&self, sigma: f64, inputs: Vec<(Tensor, Tensor)>) -> Result<Vec<Tensor>> {
+        let contexts: Vec<&Tensor> = inputs.iter().map(|(_, context)| context).collect();
+        let Some(length) = common_length(&contexts)? else {
+            return inputs.into_iter().map(|input| Ok(self.estimate(sigma, &[input])?.remove(0))).collect();
         };
-        let repeated = contexts
-            .iter()
-            .map(|context| Ok(context.repeat((1, length / context.dim(1)?, 1))?))
+        let repeated = inputs
+            .into_iter()
+            .map(|(x, context)| {
+                let times = length / context.dim(1)?;
+                Ok((x, context.repeat((1, times, 1))?))
+            })
             .collect::<Result<Vec<_>>>()?;
-        self.estimate(x, sigma, &repeated)
+        self.estimate(sigma, &repeated)
     }
 
-    /// Estimates x0 for contexts of one length in one call of the network.
-    fn estimate(&self, x: &Tensor, sigma: f64, contexts: &[Tensor]) -> Result<Vec<Tensor>> {
-        if contexts.is_empty() {
+    /// Estimates x0 for latents of one size and contexts of one length in one call of the network.
+    fn estimate(&self, sigma: f64, inputs: &[(Tensor, Tensor)]) -> Result<Vec<Tensor>> {
+        let Some((first, _)) = inputs.first() else {
             return Ok(Vec::new());
-        }
-        let batch = x.dim(0)?;
-        let rows = batch * contexts.len();
-        let context = Tensor::cat(contexts, 0)?;
-        let scaled = x.affine(1.0 / (sigma * sigma + 1.0).sqrt(), 0.0)?;
-        let scaled = scaled.repeat((contexts.len(), 1, 1, 1))?;
-        let timestep = Tensor::full(self.schedule.timestep(sigma) as f32, rows, x.device())?;
-        let eps = self.predictor.predict(&scaled, &timestep, &context)?.to_dtype(x.dtype())?;
-        (0..contexts.len())
-            .map(|i| {
-                let eps = eps.narrow(0, i * batch, batch)?;
-                Ok((x - eps.affine(sigma, 0.0)?)?)
-            })
+        };
+        let batch = first.dim(0)?;
+        let rows = batch * inputs.len();
+        let (xs, contexts): (Vec<&Tensor>, Vec<&Tensor>) = inputs.iter().map(|(x, c)| (x, c)).unzip();
+        let context = Tensor::cat(&contexts, 0)?;
+        let scaled = Tensor::cat(&xs, 0)?.affine(self.prediction.input_scale(sigma), 0.0)?;
+        let time = self.schedule.timestep(sigma);
+        let timestep = Tensor::full(time, rows, first.device())?;
+        let output = self.predictor.predict(&scaled, &timestep, &context)?.to_dtype(first.dtype())?;
+        xs.iter()
+            .enumerate()
+            .map(|(i, x)| self.prediction.denoised(x, &output.narrow(0, i * batch, batch)?, sigma, time))
             .collect()
     }
 
-    fn guide(&self, cond: &Tensor, uncond: &Tensor) -> Result<Tensor> {
-        Ok((uncond + (cond - uncond)?.affine(self.cfg, 0.0)?)?)
+    fn guide(&self, x: &Tensor, sigma: f64, cond: &Tensor, uncond: &Tensor, cfg: f64) -> Result<Tensor> {
+        match self.rescale {
+            None => toward(uncond, cond, cfg),
+            Some(share) => rescaled(x, sigma, cond, uncond, cfg, share),
+        }
     }
+
+    /// Joins three sides; the estimate guided away from comes second.
+    fn dual(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        strengths: (f64, f64),
+        style: DualStyle,
+    ) -> Result<(Tensor, Tensor)> {
+        let [first, second, negative] = self.evaluate(x, sigma, [0, 1, 2])?;
+        let (cfg_conds, cfg_negative) = strengths;
+        match style {
+            DualStyle::Nested => {
+                let pair = self.guide(x, sigma, &first, &second, cfg_conds)?;
+                Ok((toward(&negative, &pair, cfg_negative)?, second))
+            }
+            DualStyle::Regular => {
+                let base = self.guide(x, sigma, &second, &negative, cfg_negative)?;
+                Ok(((base + (first - second)?.affine(cfg_conds, 0.0)?)?, negative))
+            }
+        }
+    }
+}
+
+/// Goes from one estimate towards another, past it if `strength` is above 1.
+fn toward(from: &Tensor, to: &Tensor, strength: f64) -> Result<Tensor> {
+    Ok((from + (to - from)?.affine(strength, 0.0)?)?)
+}
+
+/// Guides in terms of the velocity and brings a share of it back to the positive side's deviation.
+///
+/// # Source
+/// Lin et al. 2023 ("Common Diffusion Noise Schedules and Sample Steps are Flawed"), eq. 14 to 16; same values as
+/// ComfyUI `RescaleCFG`.
+fn rescaled(x: &Tensor, sigma: f64, cond: &Tensor, uncond: &Tensor, cfg: f64, share: f64) -> Result<Tensor> {
+    let variance = sigma * sigma + 1.0;
+    let level = sigma / variance.sqrt();
+    let scaled = x.affine(1.0 / variance, 0.0)?;
+    let velocity =
+        |estimate: &Tensor| -> Result<Tensor> { Ok((&scaled - estimate)?.affine(1.0 / level, 0.0)?) };
+    let positive = velocity(cond)?;
+    let guided = toward(&velocity(uncond)?, &positive, cfg)?;
+    let deviation = |v: &Tensor| -> Result<Tensor> {
+        Ok(v.flatten_from(1)?.var_keepdim(1)?.sqrt()?.reshape(((), 1, 1, 1))?)
+    };
+    let back = guided.broadcast_mul(&(deviation(&positive)? / deviation(&guided)?)?)?;
+    let mixed = (back.affine(share, 0.0)? + guided.affine(1.0 - share, 0.0)?)?;
+    Ok((scaled - mixed.affine(level, 0.0)?)?)
+}
+
+fn is_one(cfg: f64) -> bool {
+    (cfg - 1.0).abs() <= 1e-9
 }
 
 impl Denoiser for CfgDenoiser<'_> {
     fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        if (self.cfg - 1.0).abs() <= 1e-9 {
-            // With cfg 1 the negative side cancels out, so it is not evaluated.
-            let [cond] = self.evaluate(x, sigma, [self.positive])?;
-            return Ok(cond);
+        // With strength 1 a side cancels out, so it is not evaluated.
+        match self.rule {
+            GuidanceRule::Single { cfg } if is_one(cfg) => {
+                let [cond] = self.evaluate(x, sigma, [0])?;
+                Ok(cond)
+            }
+            GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style: DualStyle::Regular }
+                if is_one(cfg_cond2_negative) =>
+            {
+                if is_one(cfg_conds) {
+                    let [first] = self.evaluate(x, sigma, [0])?;
+                    return Ok(first);
+                }
+                let [first, second] = self.evaluate(x, sigma, [0, 1])?;
+                toward(&second, &first, cfg_conds)
+            }
+            _ => Ok(self.denoise_both(x, sigma)?.denoised),
         }
-        Ok(self.denoise_both(x, sigma)?.denoised)
     }
 
     fn denoise_both(&self, x: &Tensor, sigma: f64) -> Result<Guided> {
-        let [cond, uncond] = self.evaluate(x, sigma, [self.positive, self.negative])?;
-        Ok(Guided { denoised: self.guide(&cond, &uncond)?, uncond })
+        match self.rule {
+            GuidanceRule::Single { cfg } => {
+                let [cond, uncond] = self.evaluate(x, sigma, [0, 1])?;
+                Ok(Guided { denoised: self.guide(x, sigma, &cond, &uncond, cfg)?, uncond })
+            }
+            GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style } => {
+                let (denoised, uncond) = self.dual(x, sigma, (cfg_conds, cfg_cond2_negative), style)?;
+                Ok(Guided { denoised, uncond })
+            }
+        }
     }
 }
 
@@ -223,7 +356,7 @@ fn fit_batch(context: &Tensor, batch: usize) -> Result<Tensor> {
 }
 
 /// Returns the least common length of the contexts, or none if repeating to it would cost too much.
-fn common_length(contexts: &[Tensor]) -> Result<Option<usize>> {
+fn common_length(contexts: &[&Tensor]) -> Result<Option<usize>> {
     let mut lengths = Vec::with_capacity(contexts.len());
     for context in contexts {
         lengths.push(context.dim(1)?);
@@ -249,6 +382,7 @@ mod tests {
 
     use candle_core::Device;
 
+    use super::super::regions::Area;
     use super::*;
 
     /// Predicts x_scaled * mean(context) + timestep / 1000 and keeps the shapes it saw.
@@ -338,11 +472,128 @@ mod tests {
     fn refuses_what_it_cannot_do() {
         let schedule = NoiseSchedule::sd15();
         let network = Linear::default();
-        let mut limited = entry(0.5, 77);
-        limited.area = Some(Area { x: 0, y: 0, width: 1, height: 1 });
-        let side = [limited];
-        let error = CfgDenoiser::new(&network, &schedule, &side, &[], 1.0).err().unwrap().to_string();
-        assert!(error.contains("area"), "{error}");
         assert!(CfgDenoiser::new(&network, &schedule, &[], &[], f64::NAN).is_err());
+        let rule = GuidanceRule::Single { cfg: 1.0 };
+        assert!(CfgDenoiser::with_rule(&network, &schedule, &[&[]], rule).is_err());
+        let mut outside = entry(0.5, 77);
+        outside.area = Some(Region::Pixels(Area { x: 2, y: 0, width: 1, height: 1 }));
+        let side = [outside];
+        let denoiser = CfgDenoiser::new(&network, &schedule, &side, &[], 1.0).unwrap();
+        let error = denoiser.denoise(&x(1), 1.0).unwrap_err().to_string();
+        assert!(error.contains("area"), "{error}");
+    }
+
+    #[test]
+    fn two_areas_draw_their_own_prompts() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let half = |value, x| {
+            let area = Region::Pixels(Area { x, y: 0, width: 8, height: 8 });
+            ConditioningEntry { area: Some(area), ..entry(value, 77) }
+        };
+        let positive = [half(0.2, 0), half(0.6, 8)];
+        let negative = [entry(0.1, 77)];
+        let wide = Tensor::ones((1, 4, 8, 16), DType::F32, &Device::Cpu).unwrap();
+        let denoiser = CfgDenoiser::new(&network, &schedule, &positive, &negative, 1.0).unwrap();
+        let rows: Vec<Vec<f32>> =
+            denoiser.denoise(&wide, 1.0).unwrap().get(0).unwrap().get(0).unwrap().to_vec2().unwrap();
+        for row in rows {
+            for (column, value) in row.into_iter().enumerate() {
+                let want = expected(1.0, if column < 8 { 0.2 } else { 0.6 }, 354.0);
+                assert!((value - want).abs() < 1e-5, "column {column}: {value} {want}");
+            }
+        }
+        // Both halves have one size, so they run as one batch.
+        assert_eq!(*network.shapes.borrow(), [(vec![2, 4, 8, 8], vec![2, 77, 8])]);
+        // With guidance the negative prompt runs on the whole picture and on each half.
+        let guided = CfgDenoiser::new(&network, &schedule, &positive, &negative, 3.0).unwrap();
+        let got = first(&guided.denoise(&wide, 1.0).unwrap());
+        let (cond, uncond) = (expected(1.0, 0.2, 354.0), expected(1.0, 0.1, 354.0));
+        assert!((got - (uncond + 3.0 * (cond - uncond))).abs() < 1e-5);
+        assert_eq!(
+            network.shapes.borrow()[1..],
+            [(vec![4, 4, 8, 8], vec![4, 77, 8]), (vec![1, 4, 8, 16], vec![1, 77, 8])]
+        );
+    }
+
+    #[test]
+    fn a_full_mask_is_no_mask() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let values = Tensor::ones((1, 16, 16), DType::F32, &Device::Cpu).unwrap();
+        let mask = RegionMask { values: values.clone(), strength: 1.0, area_from_bounds: false };
+        let masked = [ConditioningEntry { mask: Some(mask.clone()), ..entry(0.3, 77) }];
+        let plain = [entry(0.3, 77)];
+        let run = |side: &[ConditioningEntry]| {
+            let denoiser = CfgDenoiser::new(&network, &schedule, side, &plain, 5.0).unwrap();
+            let x = Tensor::arange(0f32, 64.0, &Device::Cpu).unwrap().reshape((1, 4, 4, 4)).unwrap();
+            denoiser.denoise(&x, 2.0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(run(&masked), run(&plain));
+        // Two prompts under masks of a half each draw their halves.
+        let left = values.narrow(2, 0, 8).unwrap().pad_with_zeros(2, 0, 8).unwrap();
+        let half = |values: Tensor, text| {
+            [ConditioningEntry { mask: Some(RegionMask { values, ..mask.clone() }), ..entry(text, 77) }]
+        };
+        let right = values.sub(&left).unwrap();
+        let both = [half(left, 0.2), half(right, 0.6)].concat();
+        let denoiser = CfgDenoiser::new(&network, &schedule, &both, &[], 1.0).unwrap();
+        let got =
+            denoiser.denoise(&Tensor::ones((1, 4, 16, 16), DType::F32, &Device::Cpu).unwrap(), 1.0).unwrap();
+        let row: Vec<f32> = got.get(0).unwrap().get(0).unwrap().get(0).unwrap().to_vec1().unwrap();
+        for (column, value) in row.into_iter().enumerate() {
+            let want = expected(1.0, if column < 8 { 0.2 } else { 0.6 }, 354.0);
+            assert!((value - want).abs() < 1e-5, "column {column}: {value} {want}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_all_is_no_range() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let plain = [entry(0.3, 77)];
+        let ranged = [ConditioningEntry { start_percent: 0.0, end_percent: 1.0, ..entry(0.3, 77) }];
+        for sigma in [1e-4, 0.5, 14.6, 100.0] {
+            let run = |side| {
+                let denoiser = CfgDenoiser::new(&network, &schedule, side, &[], 1.0).unwrap();
+                first(&denoiser.denoise(&x(1), sigma).unwrap())
+            };
+            assert_eq!(run(&ranged), run(&plain));
+        }
+    }
+
+    #[test]
+    fn two_positive_sides_join_by_their_style() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let sides = [[entry(0.2, 77)], [entry(0.4, 77)], [entry(0.6, 77)]];
+        let sides: Vec<&[ConditioningEntry]> = sides.iter().map(|s| s.as_slice()).collect();
+        let [a, b, n] = [0.2, 0.4, 0.6].map(|v| expected(1.0, v, 354.0));
+        let check = |cfg_conds: f64, cfg_cond2_negative: f64, style, want: f32, rows: usize| {
+            let rule = GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style };
+            let denoiser = CfgDenoiser::with_rule(&network, &schedule, &sides, rule).unwrap();
+            let got = first(&denoiser.denoise(&x(1), 1.0).unwrap());
+            assert!((got - want).abs() < 1e-5, "{style:?} {cfg_conds} {cfg_cond2_negative}: {got} {want}");
+            assert_eq!(network.shapes.borrow().last().unwrap().0[0], rows);
+        };
+        check(3.0, 2.0, DualStyle::Regular, n + 2.0 * (b - n) + 3.0 * (a - b), 3);
+        check(3.0, 1.0, DualStyle::Regular, b + 3.0 * (a - b), 2);
+        check(1.0, 1.0, DualStyle::Regular, a, 1);
+        check(3.0, 2.0, DualStyle::Nested, n + 2.0 * (b + 3.0 * (a - b) - n), 3);
+    }
+
+    #[test]
+    fn rescaling_keeps_the_deviation_of_the_positive_side() {
+        let cond = Tensor::new(&[1f32, -1.0, 2.0, 0.5], &Device::Cpu).unwrap().reshape((1, 1, 2, 2)).unwrap();
+        let (uncond, x) = (cond.affine(0.5, 0.1).unwrap(), cond.affine(3.0, -0.2).unwrap());
+        let sigma = 2.0;
+        let at = |share| rescaled(&x, sigma, &cond, &uncond, 4.0, share).unwrap();
+        let plain = toward(&uncond, &cond, 4.0).unwrap();
+        assert!(super::super::fixtures::relative_diff(&at(0.0), &plain) < 1e-6);
+        let velocity = |estimate: &Tensor| (x.affine(0.2, 0.0).unwrap() - estimate).unwrap();
+        let deviation =
+            |v: &Tensor| velocity(v).flatten_all().unwrap().var(0).unwrap().to_scalar::<f32>().unwrap();
+        assert!((deviation(&at(1.0)) / deviation(&cond) - 1.0).abs() < 1e-5);
+        assert!(deviation(&plain) > 2.0 * deviation(&cond));
     }
 }

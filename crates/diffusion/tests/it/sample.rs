@@ -64,11 +64,8 @@ impl<'a> Samples<'a> {
         request.noise_mask = noise_mask;
         (request.seed, request.steps, request.cfg) = (42, 4, 7.0);
         edit(&mut request);
-        let model = SamplingModel {
-            predictor: &Predictor(&self.parts.model),
-            schedule: &NoiseSchedule::sd15(),
-            latent_scale: self.parts.model.latent_scale(),
-        };
+        let (predictor, schedule) = (Predictor(&self.parts.model), NoiseSchedule::sd15());
+        let model = SamplingModel::new(&predictor, &schedule, self.parts.model.latent_scale());
         sample(&model, &request, Hooks::default()).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! Loaders: they find files and say how to load them; the weights are read by whoever needs them.
 
+use crate::model_patches::ModelPatches;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -60,7 +61,10 @@ fn recipes(
     let fingerprint = ctx.state.files.find(folder, name)?.fingerprint;
     let recipe = |&part: &Part| {
         let (folder, file, fingerprint) = (folder.into(), name.into(), fingerprint.clone());
-        Data::Recipe(Recipe { folder, file, fingerprint, part, clip_skip: None }.to_json())
+        Data::Recipe(
+            Recipe { folder, file, fingerprint, part, clip_skip: None, patches: ModelPatches::default() }
+                .to_json(),
+        )
     };
     Ok(Outputs::many(parts.iter().map(recipe).collect()))
 }

@@ -1,35 +1,37 @@
 //! The samplers: from a latent and prompts to a denoised latent.
 
+use super::regions;
+use crate::model_patches::PatchedModel;
 use crate::state::SamplerState;
 use crate::{error, memory, preview, tensors};
 use candle_core::{DType, Device, Tensor};
-use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::sampling::{
-    ConditioningEntry, Hooks, NoisePredictor, NoiseSchedule, SAMPLERS, SCHEDULERS, SampleRequest,
-    SamplingError, SamplingModel, StepInfo, sample,
+    ConditioningEntry, Hooks, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest, SamplingError, StepInfo,
+    sample,
 };
+use comfy_diffusion::{DiffusionModel, FreeU};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Conditioning, Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-const MAX_STEPS: i128 = 10_000;
+pub(super) const MAX_STEPS: i128 = 10_000;
 /// Previews more often than this are not worth their cost.
 const PREVIEW_INTERVAL: Duration = Duration::from_millis(200);
 /// Feature maps of the UNet's full-size level that are alive at once, in multiples of its first width.
 const COPIES_ALIVE: usize = 12;
 
-fn sampler_names() -> InputSpec {
+pub(super) fn sampler_names() -> InputSpec {
     InputSpec::combo("sampler_name", &SAMPLERS.iter().map(|s| s.name).collect::<Vec<_>>())
         .tooltip("How the noise is removed.")
 }
 
-fn scheduler_names() -> InputSpec {
+pub(super) fn scheduler_names() -> InputSpec {
     InputSpec::combo("scheduler", &SCHEDULERS.iter().map(|s| s.name).collect::<Vec<_>>())
         .tooltip("How much noise is left after each step.")
 }
 
-fn cfg() -> InputSpec {
+pub(super) fn cfg() -> InputSpec {
     InputSpec::float("cfg", 8.0, (0.0, 100.0), 0.1, Some(0.01))
         .tooltip("How strictly to follow the prompt. High values overdo it.")
 }
@@ -126,13 +128,14 @@ fn switch(inputs: &Inputs, name: &str) -> Result<bool, NodeError> {
 }
 
 /// Lets the sampling half of the engine call a loaded network.
-struct Predictor<'a> {
-    model: &'a DiffusionModel,
+pub(crate) struct Predictor<'a> {
+    pub model: &'a DiffusionModel,
+    pub free_u: &'a [FreeU],
 }
 
 impl NoisePredictor for Predictor<'_> {
     fn predict(&self, x: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor, SamplingError> {
-        self.model.forward(x, timestep, context).map_err(|error| match error {
+        self.model.forward_with(x, timestep, context, self.free_u).map_err(|error| match error {
             comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },
         })
@@ -147,10 +150,11 @@ fn run_sampler(
     adjust: impl FnOnce(&mut SampleRequest<'_>),
 ) -> Result<Outputs, NodeError> {
     let device = &ctx.state.device;
-    let model = ctx.state.model(inputs.recipe("model")?)?;
+    let patched = PatchedModel::open(ctx.state, inputs.recipe("model")?)?;
+    let model = &patched.model;
     let latent = inputs.latent("latent_image")?;
     let samples = tensors::to_device(&latent.samples, device)?;
-    require_memory(&model, &samples)?;
+    require_memory(model, &samples)?;
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
     let batch_index =
         latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
@@ -167,10 +171,8 @@ fn run_sampler(
     request.scheduler = inputs.text("scheduler")?;
     adjust(&mut request);
 
-    let schedule = NoiseSchedule::sd15();
-    let predictor = Predictor { model: &model };
-    let sampling =
-        SamplingModel { predictor: &predictor, schedule: &schedule, latent_scale: model.latent_scale() };
+    let predictor = patched.predictor();
+    let sampling = patched.sampling(&predictor);
     let last_preview = Cell::new(None::<Instant>);
     let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &last_preview);
     let cancelled = || ctx.check_cancelled().is_err();
@@ -179,7 +181,7 @@ fn run_sampler(
     Ok(Outputs::one(Data::Latent(Latent { samples: tensors::to_host(&result)?, ..latent.clone() })))
 }
 
-fn report(ctx: &Ctx<'_, SamplerState>, info: &StepInfo<'_>, last_preview: &Cell<Option<Instant>>) {
+pub(super) fn report(ctx: &Ctx<'_, SamplerState>, info: &StepInfo<'_>, last_preview: &Cell<Option<Instant>>) {
     let due = last_preview.get().is_none_or(|at| at.elapsed() >= PREVIEW_INTERVAL);
     if ctx.previews
         && due
@@ -191,9 +193,14 @@ fn report(ctx: &Ctx<'_, SamplerState>, info: &StepInfo<'_>, last_preview: &Cell<
     ctx.progress(info.step as u64 + 1, info.total as u64);
 }
 
-fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeError> {
-    let &[batch, channels, height, width] = samples.dims() else {
-        return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {:?}", samples.dims())));
+pub(super) fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeError> {
+    require_memory_of(model, samples.dims())
+}
+
+/// Refuses a latent of a shape that the model cannot take or the memory cannot hold.
+pub(super) fn require_memory_of(model: &DiffusionModel, shape: &[usize]) -> Result<(), NodeError> {
+    let &[batch, channels, height, width] = shape else {
+        return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {shape:?}")));
     };
     let config = model.unet().config();
     if channels != config.in_channels {
@@ -203,12 +210,15 @@ fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeEr
         )));
     }
     // Conditional and unconditional halves run as one batch.
-    let pixels = batch.saturating_mul(2).saturating_mul(height * width);
+    let pixels = batch.saturating_mul(2).saturating_mul(height.saturating_mul(width));
     memory::require("sampling at this size", memory::activations(pixels, config.model_channels, COPIES_ALIVE))
 }
 
 /// Brings a side's entries to the device.
-fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<ConditioningEntry>, NodeError> {
+pub(super) fn entries(
+    conditioning: &Conditioning,
+    device: &Device,
+) -> Result<Vec<ConditioningEntry>, NodeError> {
     let number = |entry: &comfy_stage::ConditioningEntry, name: &str, default: f64| {
         entry.extras.get(name).and_then(serde_json::Value::as_f64).unwrap_or(default)
     };
@@ -216,9 +226,8 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
         .iter()
         .map(|entry| {
             // What this engine does not apply must not be dropped in silence.
-            let known = ["strength", "start_percent", "end_percent"];
-            let unknown = entry.extras.keys().map(String::as_str).find(|name| !known.contains(name));
-            if let Some(name) = unknown.or_else(|| entry.tensors.keys().map(String::as_str).next()) {
+            let mut names = entry.extras.keys().chain(entry.tensors.keys()).map(String::as_str);
+            if let Some(name) = names.find(|name| !regions::APPLIED.contains(name)) {
                 return Err(NodeError::invalid(format!(
                     "conditioning with `{name}` is not supported by this sampler"
                 )));
@@ -228,6 +237,8 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
             let pooled = entry.pooled.as_ref().map(|p| tensors::to_device(p, device)).transpose()?;
             Ok(ConditioningEntry {
                 pooled,
+                area: regions::area(entry)?,
+                mask: regions::mask(entry, device)?,
                 strength: number(entry, "strength", 1.0),
                 start_percent: number(entry, "start_percent", 0.0),
                 end_percent: number(entry, "end_percent", 1.0),
