@@ -153,7 +153,7 @@ mod tests {
             SamplingPatch::Discrete { predicts: predicts.into(), zero_terminal_snr }.apply(&base)
         };
         let (levels, prediction) = apply("v_prediction", true).unwrap();
-        assert_eq!((levels.sigma_max(), prediction), (4518.763671875, Prediction::Velocity));
+        assert_eq!((levels.sigma_max(), prediction), (4_518.763_7, Prediction::Velocity));
         let (levels, prediction) = apply("lcm", false).unwrap();
         assert_eq!((levels.sigmas().len(), prediction), (50, Prediction::Consistency));
         assert!(apply("edm", false).unwrap_err().message.contains("`v_prediction`"));

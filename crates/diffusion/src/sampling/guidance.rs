@@ -9,6 +9,7 @@ use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
 use super::prediction::Prediction;
 use super::regions::{Placed, Region, RegionMask, Sum, place};
+use super::rules::{DualStyle, GuidanceRule, is_one, rescaled, toward};
 use super::schedule::NoiseSchedule;
 
 /// Predicts the noise in a latent; the network behind a checkpoint's model part.
@@ -68,24 +69,6 @@ impl ConditioningEntry {
 /// A prompt's contexts are repeated to a common length only up to this factor; beyond it they run apart.
 const MAX_CONTEXT_REPEATS: usize = 4;
 
-/// How the estimates of the sides are joined.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum GuidanceRule {
-    /// Two sides: positive and negative.
-    Single { cfg: f64 },
-    /// Three sides: a first and a second positive one, and a negative one.
-    Dual { cfg_conds: f64, cfg_cond2_negative: f64, style: DualStyle },
-}
-
-/// What the strength of the first side is measured against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DualStyle {
-    /// Each guidance on its own, added.
-    Regular,
-    /// The guided pair of positive sides against the negative one.
-    Nested,
-}
-
 /// Follows the positive entries and leads away from the negative ones.
 ///
 /// # Source
@@ -100,7 +83,13 @@ pub struct CfgDenoiser<'a> {
     /// Share of the guided estimate that is brought back to the deviation of the positive one.
     rescale: Option<f64>,
     /// The sides at the size of the latent that was last seen.
-    placed: RefCell<Option<(Vec<usize>, Rc<Vec<Vec<Placed>>>)>>,
+    placed: RefCell<Option<PlacedSides>>,
+}
+
+/// All sides at the size of one latent.
+struct PlacedSides {
+    shape: Vec<usize>,
+    sides: Rc<Vec<Vec<Placed>>>,
 }
 
 impl<'a> CfgDenoiser<'a> {
@@ -159,18 +148,16 @@ impl<'a> CfgDenoiser<'a> {
     }
 
     fn placed(&self, x: &Tensor) -> Result<Rc<Vec<Vec<Placed>>>> {
-        if let Some((shape, placed)) = &*self.placed.borrow()
-            && shape == x.dims()
-        {
-            return Ok(placed.clone());
+        if let Some(placed) = self.placed.borrow().as_ref().filter(|placed| placed.shape == x.dims()) {
+            return Ok(placed.sides.clone());
         }
         if x.rank() != 4 {
             let reason = format!("expected `[batch, channels, height, width]`, got {:?}", x.dims());
             return Err(SamplingError::invalid("latent", reason));
         }
-        let placed = Rc::new(place(&self.sides, self.schedule, x.dims())?);
-        *self.placed.borrow_mut() = Some((x.dims().to_vec(), placed.clone()));
-        Ok(placed)
+        let sides = Rc::new(place(&self.sides, self.schedule, x.dims())?);
+        *self.placed.borrow_mut() = Some(PlacedSides { shape: x.dims().to_vec(), sides: sides.clone() });
+        Ok(sides)
     }
 
     /// Returns the estimate of x0 for each side (by its place), weighted over its active entries.
@@ -274,36 +261,6 @@ impl<'a> CfgDenoiser<'a> {
             }
         }
     }
-}
-
-/// Goes from one estimate towards another, past it if `strength` is above 1.
-fn toward(from: &Tensor, to: &Tensor, strength: f64) -> Result<Tensor> {
-    Ok((from + (to - from)?.affine(strength, 0.0)?)?)
-}
-
-/// Guides in terms of the velocity and brings a share of it back to the positive side's deviation.
-///
-/// # Source
-/// Lin et al. 2023 ("Common Diffusion Noise Schedules and Sample Steps are Flawed"), eq. 14 to 16; same values as
-/// ComfyUI `RescaleCFG`.
-fn rescaled(x: &Tensor, sigma: f64, cond: &Tensor, uncond: &Tensor, cfg: f64, share: f64) -> Result<Tensor> {
-    let variance = sigma * sigma + 1.0;
-    let level = sigma / variance.sqrt();
-    let scaled = x.affine(1.0 / variance, 0.0)?;
-    let velocity =
-        |estimate: &Tensor| -> Result<Tensor> { Ok((&scaled - estimate)?.affine(1.0 / level, 0.0)?) };
-    let positive = velocity(cond)?;
-    let guided = toward(&velocity(uncond)?, &positive, cfg)?;
-    let deviation = |v: &Tensor| -> Result<Tensor> {
-        Ok(v.flatten_from(1)?.var_keepdim(1)?.sqrt()?.reshape(((), 1, 1, 1))?)
-    };
-    let back = guided.broadcast_mul(&(deviation(&positive)? / deviation(&guided)?)?)?;
-    let mixed = (back.affine(share, 0.0)? + guided.affine(1.0 - share, 0.0)?)?;
-    Ok((scaled - mixed.affine(level, 0.0)?)?)
-}
-
-fn is_one(cfg: f64) -> bool {
-    (cfg - 1.0).abs() <= 1e-9
 }
 
 impl Denoiser for CfgDenoiser<'_> {
@@ -580,20 +537,5 @@ mod tests {
         check(3.0, 1.0, DualStyle::Regular, b + 3.0 * (a - b), 2);
         check(1.0, 1.0, DualStyle::Regular, a, 1);
         check(3.0, 2.0, DualStyle::Nested, n + 2.0 * (b + 3.0 * (a - b) - n), 3);
-    }
-
-    #[test]
-    fn rescaling_keeps_the_deviation_of_the_positive_side() {
-        let cond = Tensor::new(&[1f32, -1.0, 2.0, 0.5], &Device::Cpu).unwrap().reshape((1, 1, 2, 2)).unwrap();
-        let (uncond, x) = (cond.affine(0.5, 0.1).unwrap(), cond.affine(3.0, -0.2).unwrap());
-        let sigma = 2.0;
-        let at = |share| rescaled(&x, sigma, &cond, &uncond, 4.0, share).unwrap();
-        let plain = toward(&uncond, &cond, 4.0).unwrap();
-        assert!(super::super::fixtures::relative_diff(&at(0.0), &plain) < 1e-6);
-        let velocity = |estimate: &Tensor| (x.affine(0.2, 0.0).unwrap() - estimate).unwrap();
-        let deviation =
-            |v: &Tensor| velocity(v).flatten_all().unwrap().var(0).unwrap().to_scalar::<f32>().unwrap();
-        assert!((deviation(&at(1.0)) / deviation(&cond) - 1.0).abs() < 1e-5);
-        assert!(deviation(&plain) > 2.0 * deviation(&cond));
     }
 }

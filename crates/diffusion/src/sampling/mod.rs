@@ -8,12 +8,14 @@ pub mod brownian;
 pub mod denoiser;
 pub mod error;
 pub mod guidance;
+mod inpaint;
 pub mod latent;
 pub mod noise;
 pub mod options;
 pub mod prediction;
 pub mod preview;
 pub mod regions;
+mod rules;
 pub mod sample;
 pub mod samplers;
 pub mod schedule;
@@ -25,13 +27,14 @@ mod fixtures;
 
 pub use denoiser::{Denoiser, Guided, SampleCtx, StepInfo};
 pub use error::{Result, SamplingError};
-pub use guidance::{CfgDenoiser, ConditioningEntry, DualStyle, GuidanceRule, NoisePredictor};
+pub use guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
 pub use latent::{Crop, ResizeMethod, resize_latent};
 pub use noise::{TorchGenerator, prepare_noise};
 pub use options::{CfgPlusPlusForm, NoiseScale, SaSolverOptions, SamplerOptions, StepControl, Upscale};
 pub use prediction::Prediction;
 pub use preview::{PreviewImage, latent_preview};
 pub use regions::{Area, Region, RegionMask};
+pub use rules::{DualStyle, GuidanceRule};
 pub use sample::{
     CustomRequest, Hooks, SampleRequest, SamplingModel, add_noise, run_sigmas, sample, sample_custom,
 };

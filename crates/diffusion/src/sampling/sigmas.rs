@@ -332,7 +332,11 @@ impl std::str::FromStr for Spacing {
 }
 
 /// Splits every step that starts within `within` (low, high) into `parts` steps.
-pub fn extend(sigmas: &[f64], parts: usize, within: (f64, f64), spacing: Spacing) -> Vec<f64> {
+///
+/// # Errors
+/// Fails if that makes more steps than a run may have.
+pub fn extend(sigmas: &[f64], parts: usize, within: (f64, f64), spacing: Spacing) -> Result<Vec<f64>> {
+    check_steps(sigmas.len().saturating_mul(parts).max(1))?;
     let shares: Vec<f32> =
         linspace(0.0, 1.0, parts + 1).into_iter().skip(1).take(parts.saturating_sub(1)).collect();
     let mut extended = Vec::new();
@@ -344,7 +348,7 @@ pub fn extend(sigmas: &[f64], parts: usize, within: (f64, f64), spacing: Spacing
         }
     }
     extended.extend(sigmas.last());
-    extended
+    Ok(extended)
 }
 
 #[cfg(test)]
@@ -478,6 +482,8 @@ mod tests {
     #[test]
     fn steps_are_split_within_a_range() {
         let sigmas = [8.0, 4.0, 0.0];
+        let extend =
+            |sigmas: &[f64], parts, within, spacing| super::extend(sigmas, parts, within, spacing).unwrap();
         let linear = extend(&sigmas, 4, (0.0, 5.0), Spacing::Linear);
         assert_eq!(linear, [8.0, 4.0, 3.0, 2.0, 1.0, 0.0]);
         let near = |got: &[f64], want: &[f64]| {
@@ -489,5 +495,6 @@ mod tests {
         near(&extend(&sigmas, 2, (0.0, 9.0), Spacing::Sine), &[8.0, 4.0 + 4.0 * half, 4.0, 4.0 * half, 0.0]);
         assert_eq!(extend(&sigmas, 1, (0.0, 9.0), Spacing::Linear), sigmas);
         assert_eq!(extend(&[], 3, (0.0, 9.0), Spacing::Linear), [0.0; 0]);
+        assert!(super::extend(&vec![1.0; 20_000], 100, (0.0, 9.0), Spacing::Linear).is_err());
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "link", rename_all = "snake_case")]
 enum Link {
-    Sampler { name: String, options: SamplerOptions },
+    Sampler { name: String, options: Box<SamplerOptions> },
     Sigmas { levels: Vec<f64> },
     Noise { seed: Option<u64> },
 }
@@ -36,7 +36,7 @@ fn wrong(name: &str, expected: &str) -> NodeError {
 pub(super) fn sampler(name: &str, options: SamplerOptions) -> Result<Data, NodeError> {
     find_sampler(name).map_err(error::sampling)?;
     options.validate().map_err(error::sampling)?;
-    Ok(Link::Sampler { name: name.into(), options }.data())
+    Ok(Link::Sampler { name: name.into(), options: Box::new(options) }.data())
 }
 
 pub(super) fn read_sampler(
@@ -44,7 +44,7 @@ pub(super) fn read_sampler(
     name: &str,
 ) -> Result<(&'static Sampler, SamplerOptions), NodeError> {
     match Link::read(inputs, name)? {
-        Link::Sampler { name, options } => Ok((find_sampler(&name).map_err(error::sampling)?, options)),
+        Link::Sampler { name, options } => Ok((find_sampler(&name).map_err(error::sampling)?, *options)),
         _ => Err(wrong(name, "a sampler")),
     }
 }

@@ -104,7 +104,7 @@ impl Node<SamplerState> for ExtendIntermediateSigmas {
         let spacing: Spacing = inputs.text("spacing")?.parse().map_err(error::sampling)?;
         let within = (inputs.float("end_at_sigma")?, high);
         let extended = sigmas::extend(&levels, inputs.int_as("steps")?, within, spacing);
-        Ok(Outputs::one(links::sigmas(extended)))
+        Ok(Outputs::one(links::sigmas(extended.map_err(error::sampling)?)))
     }
 }
 
