@@ -4,10 +4,13 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::blocks::{FreeU, Unet};
-use crate::checkpoint::{LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect};
+use crate::blocks::{AttentionPrecision, FreeU, Unet};
+use crate::checkpoint::{
+    ClipConfig, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect,
+};
 use crate::error::{Error, Result};
-use crate::families::{Family, sd1};
+use crate::families::{Family, Training};
+use crate::sampling::{ModelInputs, NoiseSchedule, Prediction};
 use crate::text::ClipTextEncoder;
 use crate::vae::Vae;
 
@@ -15,6 +18,7 @@ use crate::vae::Vae;
 #[derive(Debug)]
 pub struct DiffusionModel {
     family: Family,
+    training: Training,
     unet: Unet,
     device: Device,
     weight_bytes: u64,
@@ -41,23 +45,76 @@ impl DiffusionModel {
 
     /// Factor between the latents that samplers work on and those of the autoencoder.
     pub fn latent_scale(&self) -> f64 {
-        sd1::LATENT_SCALE
+        self.family.latent_scale()
+    }
+
+    /// Channels of the latents that samplers work on.
+    pub fn latent_channels(&self) -> usize {
+        self.unet.config().out_channels
+    }
+
+    /// What the network was trained to predict.
+    pub fn prediction(&self) -> Prediction {
+        self.training.prediction
+    }
+
+    /// The noise levels that the network was trained on.
+    pub fn schedule(&self) -> &NoiseSchedule {
+        &self.training.schedule
+    }
+
+    /// Checks that a prompt was encoded for this model.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it was not.
+    pub fn check_text(&self, embedding: &Tensor) -> Result<()> {
+        let (found, expected) = (embedding.dims().last().copied(), self.unet.config().context_dim);
+        if found == Some(expected) {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument(format!(
+            "the prompt was encoded {} wide, this {} model takes {expected}: encode it with the model's own text encoder",
+            found.unwrap_or_default(),
+            self.family
+        )))
     }
 
     /// Runs the network; see [`Unet::forward`].
-    pub fn forward(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor) -> Result<Tensor> {
-        self.unet.forward(x, timesteps, context)
+    ///
+    /// # Shapes
+    /// `x` is `[B, latent_channels, h, w]`; the channels that a family takes besides come with `inputs`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if shapes do not match the network or each other.
+    pub fn forward(&self, x: &Tensor, timesteps: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
+        self.forward_with(x, timesteps, inputs, &[])
     }
 
-    /// Runs the network with weights on the inputs of its ascending half; see [`Unet::forward_with`].
+    /// As [`DiffusionModel::forward`], with weights on the inputs of the network's ascending half.
+    ///
+    /// # Errors
+    /// As [`DiffusionModel::forward`].
     pub fn forward_with(
         &self,
         x: &Tensor,
         timesteps: &Tensor,
-        context: &Tensor,
+        inputs: &ModelInputs,
         free_u: &[FreeU],
     ) -> Result<Tensor> {
-        self.unet.forward_with(x, timesteps, context, free_u)
+        let x = match &inputs.concat {
+            None => x.clone(),
+            Some(concat) if concat.rank() == 4 && concat.dims().get(2..) == x.dims().get(2..) => {
+                Tensor::cat(&[x, &concat.to_dtype(x.dtype())?], 1)?
+            }
+            Some(concat) => {
+                return Err(Error::InvalidArgument(format!(
+                    "channels of shape {:?} do not go with a latent of shape {:?}",
+                    concat.dims(),
+                    x.dims()
+                )));
+            }
+        };
+        self.unet.forward_with(&x, timesteps, (&inputs.context, inputs.vector.as_ref()), free_u)
     }
 }
 
@@ -76,8 +133,13 @@ pub fn load_model(path: &Path, device: &Device, dtype: DType) -> Result<Diffusio
     let config = detection.unet.ok_or_else(|| refused("its layout could not be read".into()))?;
     let (target, counter) = (Target { device: device.clone(), dtype }, LoadCounter::default());
     let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX);
-    let unet = Unet::load(&weights, config, dtype)?;
+    let precision = match detection.family.needs_f32_attention() {
+        true => AttentionPrecision::F32,
+        false => AttentionPrecision::Weights,
+    };
+    let unet = Unet::load(&weights, config, dtype, precision)?;
     Ok(DiffusionModel {
+        training: detection.family.training(&file)?,
         family: detection.family,
         unet,
         device: device.clone(),
@@ -85,17 +147,20 @@ pub fn load_model(path: &Path, device: &Device, dtype: DType) -> Result<Diffusio
     })
 }
 
-/// Loads the CLIP text encoder of an SD1 checkpoint, or of a file that holds only the encoder.
+/// Loads the text encoders of a checkpoint, or the CLIP-L of a file that holds only the encoder.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if there is none in a known place; otherwise what reading the file gives.
+/// [`Error::Unsupported`] if one is not in a known place; otherwise what reading the file gives.
 pub fn load_clip(path: &Path, device: &Device, dtype: DType) -> Result<ClipTextEncoder> {
     let file = WeightFile::open(path)?;
-    let config = crate::checkpoint::ClipConfig::from_header(file.header())
-        .map_err(|reason| Error::Unsupported { path: path.into(), part: "text encoder", reason })?;
+    let parts = detect(file.header()).family.text();
+    let configs = ClipConfig::all(file.header(), parts).map_err(|reason| Error::Unsupported {
+        path: path.into(),
+        part: "text encoder",
+        reason,
+    })?;
     let (target, counter) = (Target { device: device.clone(), dtype }, LoadCounter::default());
-    let prefix = config.prefix.clone();
-    ClipTextEncoder::load(&Weights::new(&file, &target, &counter, &prefix), config, device)
+    ClipTextEncoder::load(&Weights::new(&file, &target, &counter, ""), configs, parts, device)
 }
 
 /// Loads the autoencoder of a checkpoint, or of a file that holds only the autoencoder.

@@ -5,6 +5,7 @@ mod error;
 mod memory;
 mod model_cache;
 mod model_files;
+mod model_inputs;
 mod model_patches;
 mod nodes;
 mod preview;

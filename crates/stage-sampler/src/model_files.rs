@@ -219,3 +219,23 @@ fn list_into(root: &Path, prefix: &str, depth: usize, found: &mut Vec<Entry>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn another_kind_than_asked_for_is_named() {
+        let check = |kind: &str, family: &Family, expected: Option<&str>| {
+            let config = Config::parse_from(["stage-sampler", "--pipeline-kind", kind]);
+            let found = ModelFiles::new(&config).wrong_kind(family);
+            assert_eq!(found.as_deref(), expected, "{kind} {family}");
+        };
+        check("auto", &Family::Sd2, None);
+        check("sd15", &Family::Sd1Inpaint, None);
+        check("sd15", &Family::Sdxl, Some("it is Stable Diffusion XL, but PIPELINE_KIND is `sd15`"));
+        check("sdxl", &Family::SdxlRefiner, None);
+        check("sdxl", &Family::Sd2, Some("it is Stable Diffusion 2, but PIPELINE_KIND is `sdxl`"));
+    }
+}

@@ -119,10 +119,9 @@ impl PatchedModel {
     pub(crate) fn open(state: &SamplerState, link: &serde_json::Value) -> Result<Self, NodeError> {
         let patches = Recipe::read(link, Part::Model)?.patches;
         let model = state.model(link)?;
-        let (base, predicts) = (NoiseSchedule::sd15(), Prediction::Epsilon);
         let (schedule, prediction) = match &patches.sampling {
-            None => (base, predicts),
-            Some(patch) => patch.apply(&base)?,
+            None => (model.schedule().clone(), model.prediction()),
+            Some(patch) => patch.apply(model.schedule())?,
         };
         Ok(Self { model, schedule, prediction, patches })
     }

@@ -1,6 +1,6 @@
 //! Rough pictures of a running sampling, as JPEG.
 
-use comfy_diffusion::sampling::preview::{PreviewImage, SD15_RGB_FACTORS, latent_preview};
+use comfy_diffusion::sampling::preview::{LatentColours, PreviewImage, latent_preview};
 use image::{ImageFormat, RgbImage, imageops};
 use std::io::Cursor;
 
@@ -11,10 +11,9 @@ use std::io::Cursor;
 const PREVIEW_SIDE: u32 = 512;
 
 /// Paints a denoised latent as a JPEG. `None` when it cannot be painted: a preview is never worth a failed job.
-pub(crate) fn jpeg(denoised: &candle_core::Tensor) -> Option<Vec<u8>> {
-    let preview = latent_preview(denoised, &SD15_RGB_FACTORS)
-        .inspect_err(|error| tracing::debug!(%error, "no preview"))
-        .ok()?;
+pub(crate) fn jpeg(denoised: &candle_core::Tensor, colours: &LatentColours) -> Option<Vec<u8>> {
+    let preview =
+        latent_preview(denoised, colours).inspect_err(|error| tracing::debug!(%error, "no preview")).ok()?;
     let image = enlarge(preview)?;
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Jpeg).ok()?;
@@ -38,7 +37,7 @@ mod tests {
         let latent =
             candle_core::Tensor::zeros((1, 4, 8, 16), candle_core::DType::F32, &candle_core::Device::Cpu)
                 .unwrap();
-        let bytes = jpeg(&latent).unwrap();
+        let bytes = jpeg(&latent, &LatentColours::SD1).unwrap();
         let image = image::load_from_memory(&bytes).unwrap();
         assert_eq!((image.width(), image.height()), (512, 256));
     }

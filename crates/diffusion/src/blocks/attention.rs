@@ -73,11 +73,27 @@ pub(crate) struct Attention {
     to_v: Linear,
     to_out: Linear,
     heads: usize,
+    precision: AttentionPrecision,
+}
+
+/// The type that attention is computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttentionPrecision {
+    /// That of the weights.
+    Weights,
+    /// f32, for networks whose scores overflow in shorter types.
+    F32,
 }
 
 impl Attention {
-    pub(crate) fn load(weights: &Weights<'_>, width: usize, source: usize, heads: usize) -> Result<Self> {
+    pub(crate) fn load(
+        weights: &Weights<'_>,
+        [width, source]: [usize; 2],
+        heads: usize,
+        precision: AttentionPrecision,
+    ) -> Result<Self> {
         Ok(Self {
+            precision,
             to_q: Linear::load_without_bias(&weights.part("to_q"), width, width)?,
             to_k: Linear::load_without_bias(&weights.part("to_k"), source, width)?,
             to_v: Linear::load_without_bias(&weights.part("to_v"), source, width)?,
@@ -89,6 +105,13 @@ impl Attention {
     /// Attends from `x` to `source`: itself, or the text conditioning.
     pub(crate) fn forward(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(source)?, self.to_v.forward(source)?);
-        self.to_out.forward(&attention(&q, &k, &v, self.heads, Mask::None)?)
+        let mixed = match self.precision {
+            AttentionPrecision::Weights => attention(&q, &k, &v, self.heads, Mask::None)?,
+            AttentionPrecision::F32 => {
+                let long = |x: &Tensor| x.to_dtype(DType::F32);
+                attention(&long(&q)?, &long(&k)?, &long(&v)?, self.heads, Mask::None)?.to_dtype(x.dtype())?
+            }
+        };
+        self.to_out.forward(&mixed)
     }
 }

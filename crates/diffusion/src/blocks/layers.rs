@@ -23,6 +23,11 @@ impl Linear {
         Ok(Self { weight: weights.get("weight", &[outputs, inputs])?, bias: None })
     }
 
+    /// Takes a weight `[outputs, inputs]` and a bias that are loaded already.
+    pub(crate) fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
     /// # Shapes
     /// `[.., inputs]` to `[.., outputs]`, for two or three dimensions in any memory order.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {

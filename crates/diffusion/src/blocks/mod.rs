@@ -9,7 +9,7 @@ mod timestep;
 mod transformer;
 mod unet;
 
-pub(crate) use attention::{Mask, attention};
+pub(crate) use attention::{AttentionPrecision, Mask, attention};
 pub use free_u::FreeU;
 pub(crate) use layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
 pub(crate) use residual::{Residual, ResidualNames};

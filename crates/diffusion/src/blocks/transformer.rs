@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::attention::Attention;
+use super::attention::{Attention, AttentionPrecision};
 use super::cpu::{self, Geglu};
 use super::layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
 use crate::checkpoint::Weights;
@@ -31,6 +31,7 @@ pub(crate) struct TransformerShape {
     pub heads: usize,
     pub depth: usize,
     pub linear: bool,
+    pub precision: AttentionPrecision,
 }
 
 impl SpatialTransformer {
@@ -92,12 +93,14 @@ struct Block {
 
 impl Block {
     fn load(weights: &Weights<'_>, shape: TransformerShape) -> Result<Self> {
-        let TransformerShape { channels, context, heads, .. } = shape;
+        let TransformerShape { channels, context, heads, precision, .. } = shape;
+        let attention =
+            |name, source| Attention::load(&weights.part(name), [channels, source], heads, precision);
         Ok(Self {
             norm1: LayerNorm::load(&weights.part("norm1"), channels)?,
-            attn1: Attention::load(&weights.part("attn1"), channels, channels, heads)?,
+            attn1: attention("attn1", channels)?,
             norm2: LayerNorm::load(&weights.part("norm2"), channels)?,
-            attn2: Attention::load(&weights.part("attn2"), channels, context, heads)?,
+            attn2: attention("attn2", context)?,
             norm3: LayerNorm::load(&weights.part("norm3"), channels)?,
             gate: Linear::load(&weights.part("ff.net.0.proj"), channels, 8 * channels)?,
             output: Linear::load(&weights.part("ff.net.2"), 4 * channels, channels)?,

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    Conv2d, ConvShape, FreeU, GroupNorm, Linear, Residual, ResidualNames, SpatialTransformer,
-    TransformerShape, timestep_embedding,
+    AttentionPrecision, Conv2d, ConvShape, FreeU, GroupNorm, Linear, Residual, ResidualNames,
+    SpatialTransformer, TransformerShape, timestep_embedding,
 };
 use crate::checkpoint::{InputBlock, ResidualBlock, UnetConfig, Weights};
 use crate::error::{Error, Result};
@@ -15,8 +15,9 @@ pub struct Unet {
     config: UnetConfig,
     dtype: DType,
     time_embed: [Linear; 2],
+    vector_embed: Option<[Linear; 2]>,
     input_blocks: Vec<Input>,
-    middle: (Stage, Residual),
+    middle: (Option<Stage>, Option<Residual>),
     output_blocks: Vec<(Stage, Option<Conv2d>)>,
     norm: GroupNorm,
     output: Conv2d,
@@ -38,7 +39,12 @@ struct Stage {
 
 impl Unet {
     /// Loads the network; `weights` stands at its key prefix.
-    pub(crate) fn load(weights: &Weights<'_>, config: UnetConfig, dtype: DType) -> Result<Self> {
+    pub(crate) fn load(
+        weights: &Weights<'_>,
+        config: UnetConfig,
+        dtype: DType,
+        precision: AttentionPrecision,
+    ) -> Result<Self> {
         let embed = config.time_embed_dim;
         let input = |(i, block): (usize, &InputBlock)| {
             let weights = weights.part(format_args!("input_blocks.{i}"));
@@ -51,32 +57,32 @@ impl Unet {
                     let shape = ConvShape { stride: 2, ..ConvShape::same(*channels, *channels) };
                     Input::Convolution(Conv2d::load(&weights.part("0.op"), shape)?)
                 }
-                InputBlock::Residual(block) => Input::Stage(Box::new(Stage::load(&weights, &config, block)?)),
+                InputBlock::Residual(block) => {
+                    Input::Stage(Box::new(Stage::load(&weights, &config, block, precision)?))
+                }
             })
         };
         let input_blocks = config.input_blocks.iter().enumerate().map(input).collect::<Result<_>>()?;
-        let middle = weights.part("middle_block");
-        let width = config.middle.out_channels;
-        let tail = if config.middle.depth > 0 { "2" } else { "1" };
-        let last = Residual::load(&middle.part(tail), &ResidualNames::UNET, width, width, Some(embed))?;
+        let middle = load_middle(&weights.part("middle_block"), &config, precision)?;
         let mut output_blocks = Vec::with_capacity(config.output_blocks.len());
         for (i, block) in config.output_blocks.iter().enumerate() {
             let weights = weights.part(format_args!("output_blocks.{i}"));
             let (depth, channels) = (block.residual.depth, block.residual.out_channels);
             let place = if depth > 0 { "2.conv" } else { "1.conv" };
             let upsample = || Conv2d::load(&weights.part(place), ConvShape::same(channels, channels));
-            let stage = Stage::load(&weights, &config, &block.residual)?;
+            let stage = Stage::load(&weights, &config, &block.residual, precision)?;
             output_blocks.push((stage, block.upsample.then(upsample).transpose()?));
         }
         let stem = config.model_channels;
         Ok(Self {
             dtype,
-            time_embed: [
-                Linear::load(&weights.part("time_embed.0"), stem, embed)?,
-                Linear::load(&weights.part("time_embed.2"), embed, embed)?,
-            ],
+            time_embed: load_embedding(weights, ["time_embed.0", "time_embed.2"], [stem, embed])?,
+            vector_embed: config
+                .adm_channels
+                .map(|width| load_embedding(weights, ["label_emb.0.0", "label_emb.0.2"], [width, embed]))
+                .transpose()?,
             input_blocks,
-            middle: (Stage::load(&middle, &config, &config.middle)?, last),
+            middle,
             output_blocks,
             norm: GroupNorm::load(&weights.part("out.0"), stem, 1e-5)?,
             output: Conv2d::load(&weights.part("out.2"), ConvShape::same(stem, config.out_channels))?,
@@ -92,13 +98,20 @@ impl Unet {
     ///
     /// # Shapes
     /// `x` is `[B, in_channels, h, w]` of any height and width, already multiplied by the sampler's input scale;
-    /// `timesteps` is `[B]` f32 in `0..=999`; `context` is `[B, T, context_dim]`.
+    /// `timesteps` is `[B]` f32 in `0..=999`; `context` is `[B, T, context_dim]`; `vector` is `[B, adm_channels]` for
+    /// the networks that take one.
     /// The result is `[B, out_channels, h, w]` in f32.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if shapes do not match the network or each other.
-    pub fn forward(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor) -> Result<Tensor> {
-        self.forward_with(x, timesteps, context, &[])
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        context: &Tensor,
+        vector: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        self.forward_with(x, timesteps, (context, vector), &[])
     }
 
     /// As [`Unet::forward`], with weights on the inputs of the ascending half.
@@ -109,14 +122,18 @@ impl Unet {
         &self,
         x: &Tensor,
         timesteps: &Tensor,
-        context: &Tensor,
+        conditioning: (&Tensor, Option<&Tensor>),
         free_u: &[FreeU],
     ) -> Result<Tensor> {
-        self.check(x, timesteps, context)?;
+        let (context, vector) = conditioning;
+        self.check(x, timesteps, context, vector)?;
         let embedding = timestep_embedding(timesteps, self.config.model_channels, x.device())?;
-        let embedding = self.time_embed[0].forward(&embedding.to_dtype(self.dtype)?)?.silu()?;
+        let mut embedding = embed(&self.time_embed, &embedding.to_dtype(self.dtype)?)?;
+        if let (Some(layers), Some(vector)) = (&self.vector_embed, vector) {
+            embedding = (embedding + embed(layers, &vector.to_dtype(self.dtype)?)?)?;
+        }
         // Every block applies SiLU to the embedding first, so it is done once here.
-        let embedding = self.time_embed[1].forward(&embedding)?.silu()?;
+        let embedding = embedding.silu()?;
         let context = context.to_dtype(self.dtype)?;
 
         let mut h = x.to_dtype(self.dtype)?;
@@ -128,8 +145,12 @@ impl Unet {
             };
             skips.push(h.clone());
         }
-        h = self.middle.0.forward(&h, &embedding, &context)?;
-        h = self.middle.1.forward(&h, Some(&embedding))?;
+        if let Some(stage) = &self.middle.0 {
+            h = stage.forward(&h, &embedding, &context)?;
+        }
+        if let Some(residual) = &self.middle.1 {
+            h = residual.forward(&h, Some(&embedding))?;
+        }
         for (stage, upsample) in &self.output_blocks {
             let mut skip = skips.pop().expect("the layout was checked to have one skip per output block");
             for weigh in free_u {
@@ -146,7 +167,7 @@ impl Unet {
         Ok(eps.to_dtype(DType::F32)?)
     }
 
-    fn check(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor) -> Result<()> {
+    fn check(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor, vector: Option<&Tensor>) -> Result<()> {
         let (channels, width) = (self.config.in_channels, self.config.context_dim);
         let fits = match (x.dims(), timesteps.dims(), context.dims()) {
             (&[b, c, h, w], &[t], &[n, tokens, d]) => {
@@ -154,20 +175,68 @@ impl Unet {
             }
             _ => false,
         };
-        if fits {
-            return Ok(());
+        if !fits {
+            return Err(Error::InvalidArgument(format!(
+                "the diffusion model takes [B, {channels}, h, w], [B] and [B, T, {width}], got {:?}, {:?} and {:?}",
+                x.dims(),
+                timesteps.dims(),
+                context.dims()
+            )));
         }
-        Err(Error::InvalidArgument(format!(
-            "the diffusion model takes [B, {channels}, h, w], [B] and [B, T, {width}], got {:?}, {:?} and {:?}",
-            x.dims(),
-            timesteps.dims(),
-            context.dims()
-        )))
+        let found = vector.map(Tensor::dims);
+        let fits = match (self.config.adm_channels, found) {
+            (None, None) => true,
+            (Some(width), Some(dims)) => *dims == [x.dims()[0], width],
+            _ => false,
+        };
+        if !fits {
+            let expected = self.config.adm_channels.map_or("none".into(), |width| format!("[B, {width}]"));
+            return Err(Error::InvalidArgument(format!(
+                "the diffusion model takes vector conditioning of shape {expected}, got {found:?}"
+            )));
+        }
+        Ok(())
     }
 }
 
+/// Loads the two layers that an embedding runs through.
+fn load_embedding(
+    weights: &Weights<'_>,
+    names: [&str; 2],
+    [width, embed]: [usize; 2],
+) -> Result<[Linear; 2]> {
+    Ok([
+        Linear::load(&weights.part(names[0]), width, embed)?,
+        Linear::load(&weights.part(names[1]), embed, embed)?,
+    ])
+}
+
+fn embed(layers: &[Linear; 2], x: &Tensor) -> Result<Tensor> {
+    layers[1].forward(&layers[0].forward(x)?.silu()?)
+}
+
+/// Loads what stands between the halves: a block with its transformer, one without, the first only, or nothing.
+fn load_middle(
+    weights: &Weights<'_>,
+    config: &UnetConfig,
+    precision: AttentionPrecision,
+) -> Result<(Option<Stage>, Option<Residual>)> {
+    let Some(first) = config.middle.first() else { return Ok((None, None)) };
+    let stage = Stage::load(weights, config, first, precision)?;
+    let Some(second) = config.middle.get(1) else { return Ok((Some(stage), None)) };
+    let place = if first.depth > 0 { "2" } else { "1" };
+    let (inputs, outputs, embed) = (second.in_channels, second.out_channels, Some(config.time_embed_dim));
+    let last = Residual::load(&weights.part(place), &ResidualNames::UNET, inputs, outputs, embed)?;
+    Ok((Some(stage), Some(last)))
+}
+
 impl Stage {
-    fn load(weights: &Weights<'_>, config: &UnetConfig, block: &ResidualBlock) -> Result<Self> {
+    fn load(
+        weights: &Weights<'_>,
+        config: &UnetConfig,
+        block: &ResidualBlock,
+        precision: AttentionPrecision,
+    ) -> Result<Self> {
         let channels = block.out_channels;
         let shape = TransformerShape {
             channels,
@@ -175,6 +244,7 @@ impl Stage {
             heads: config.heads.count(channels),
             depth: block.depth,
             linear: config.linear_projections,
+            precision,
         };
         let embed = Some(config.time_embed_dim);
         let residual =

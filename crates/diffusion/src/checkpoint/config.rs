@@ -1,4 +1,4 @@
-//! Reads the layout of a UNet, an autoencoder and a text encoder from tensor shapes alone.
+//! Reads the layout of a UNet and an autoencoder from tensor shapes alone.
 //!
 //! Widths are read per level and depths per block, so distilled, pruned and miniature models load without a table
 //! of known sizes. Every function returns a reason when the shapes do not form a network.
@@ -26,10 +26,16 @@ impl Heads {
         }
     }
 
-    fn divides(self, channels: usize) -> bool {
-        match self {
-            Self::Count(n) | Self::Width(n) => channels.is_multiple_of(n) && channels >= n,
+    /// Says why blocks of `channels` cannot be split.
+    fn check(self, channels: usize) -> Result<(), String> {
+        let (n, what) = match self {
+            Self::Count(n) => (n, format!("{n} attention heads")),
+            Self::Width(n) => (n, format!("attention heads that are {n} wide")),
+        };
+        if channels >= n && channels.is_multiple_of(n) {
+            return Ok(());
         }
+        Err(format!("{channels} channels do not split into {what}"))
     }
 }
 
@@ -80,7 +86,8 @@ pub struct UnetConfig {
     pub linear_projections: bool,
     pub heads: Heads,
     pub input_blocks: Vec<InputBlock>,
-    pub middle: ResidualBlock,
+    /// Between the halves: a block with its transformer and one without; distilled models have one or none.
+    pub middle: Vec<ResidualBlock>,
     pub output_blocks: Vec<OutputBlock>,
 }
 
@@ -108,43 +115,30 @@ impl VaeConfig {
     }
 }
 
-/// Layout of a CLIP text transformer with Hugging Face key names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClipConfig {
-    /// Key prefix up to and including the optional `text_model.` level.
-    pub prefix: String,
-    pub vocabulary: usize,
-    pub positions: usize,
-    pub width: usize,
-    pub mlp_width: usize,
-    pub layers: usize,
-    pub heads: usize,
-}
-
 /// Lookup of shapes below a prefix.
-struct Shapes<'a> {
-    header: &'a CheckpointHeader,
-    prefix: &'a str,
+pub(super) struct Shapes<'a> {
+    pub(super) header: &'a CheckpointHeader,
+    pub(super) prefix: &'a str,
 }
 
 impl<'a> Shapes<'a> {
-    fn get(&self, name: &str) -> Option<&'a [usize]> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a [usize]> {
         self.header.shape(&format!("{}{name}", self.prefix))
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Shape of a tensor that must be there with the given rank.
-    fn need<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], String> {
+    pub(super) fn need<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], String> {
         let shape = self.get(name).ok_or_else(|| format!("no `{}{name}`", self.prefix))?;
         shape
             .try_into()
             .map_err(|_| format!("`{}{name}` has shape {shape:?}, expected rank {RANK}", self.prefix))
     }
 
-    fn count(&self, name: impl Fn(usize) -> String) -> usize {
+    pub(super) fn count(&self, name: impl Fn(usize) -> String) -> usize {
         (0..).take_while(|&i| self.has(&name(i))).count()
     }
 }
@@ -167,16 +161,16 @@ impl UnetConfig {
                 let [channels, ..] = shapes.need::<4>(&format!("{name}.0.op.weight"))?;
                 input_blocks.push(InputBlock::Downsample { channels });
             } else if shapes.has(&format!("{name}.0.in_layers.2.weight")) {
-                input_blocks.push(InputBlock::Residual(transformers.residual(&shapes, &name, "0", "1")?));
+                input_blocks.push(InputBlock::Residual(transformers.residual(&shapes, &name)?));
             } else {
                 break;
             }
         }
-        let middle = transformers.residual(&shapes, "middle_block", "0", "1")?;
+        let middle = transformers.middle(&shapes)?;
         let mut output_blocks = Vec::new();
         while shapes.has(&format!("output_blocks.{}.0.in_layers.2.weight", output_blocks.len())) {
             let name = format!("output_blocks.{}", output_blocks.len());
-            let residual = transformers.residual(&shapes, &name, "0", "1")?;
+            let residual = transformers.residual(&shapes, &name)?;
             let place = if residual.depth > 0 { 2 } else { 1 };
             let upsample = shapes.has(&format!("{name}.{place}.conv.weight"));
             output_blocks.push(OutputBlock { residual, upsample });
@@ -185,13 +179,15 @@ impl UnetConfig {
             return Err("no cross-attention, so it takes no text conditioning".into());
         };
         let linear_projections = linear == Some(true);
+        let label = "label_emb.0.0.weight";
+        let adm_channels = if shapes.has(label) { Some(shapes.need::<2>(label)?[1]) } else { None };
         let config = Self {
             in_channels,
             out_channels,
             model_channels,
             time_embed_dim,
             context_dim,
-            adm_channels: shapes.get("label_emb.0.0.weight").and_then(|shape| shape.get(1).copied()),
+            adm_channels,
             linear_projections,
             heads: if linear_projections { Heads::Width(64) } else { Heads::Count(8) },
             input_blocks,
@@ -220,8 +216,10 @@ impl UnetConfig {
             }
             channels = block.channels();
         }
-        self.check_residual(&self.middle, channels)?;
-        channels = self.middle.out_channels;
+        for block in &self.middle {
+            self.check_residual(block, channels)?;
+            channels = block.out_channels;
+        }
         for (block, skip) in self.output_blocks.iter().zip(self.input_blocks.iter().rev()) {
             self.check_residual(&block.residual, channels + skip.channels())?;
             channels = block.residual.out_channels;
@@ -241,10 +239,7 @@ impl UnetConfig {
         }
         check_width(block.in_channels)?;
         check_width(block.out_channels)?;
-        if block.depth > 0 && !self.heads.divides(block.out_channels) {
-            return Err(format!("{} channels do not split into attention heads", block.out_channels));
-        }
-        Ok(())
+        if block.depth > 0 { self.heads.check(block.out_channels) } else { Ok(()) }
     }
 }
 
@@ -263,21 +258,27 @@ struct Transformers {
 }
 
 impl Transformers {
-    fn residual(
-        &mut self,
-        shapes: &Shapes<'_>,
-        name: &str,
-        res: &str,
-        transformer: &str,
-    ) -> Result<ResidualBlock, String> {
-        let [_, in_channels, ..] = shapes.need::<4>(&format!("{name}.{res}.in_layers.2.weight"))?;
-        let [out_channels, ..] = shapes.need::<4>(&format!("{name}.{res}.out_layers.3.weight"))?;
-        let blocks = format!("{name}.{transformer}.transformer_blocks");
+    fn middle(&mut self, shapes: &Shapes<'_>) -> Result<Vec<ResidualBlock>, String> {
+        let name = "middle_block";
+        if !shapes.has(&format!("{name}.0.in_layers.2.weight")) {
+            return Ok(Vec::new());
+        }
+        let first = self.residual(shapes, name)?;
+        let second = if first.depth > 0 { 2 } else { 1 };
+        if first.depth == 0 && !shapes.has(&format!("{name}.{second}.in_layers.2.weight")) {
+            return Ok(vec![first]);
+        }
+        let second = residual_at(shapes, &format!("{name}.{second}"))?;
+        Ok(vec![first, second])
+    }
+
+    fn residual(&mut self, shapes: &Shapes<'_>, name: &str) -> Result<ResidualBlock, String> {
+        let block = residual_at(shapes, &format!("{name}.0"))?;
+        let blocks = format!("{name}.1.transformer_blocks");
         let depth = shapes.count(|i| format!("{blocks}.{i}.attn2.to_k.weight"));
         if depth > 0 {
             let [_, context] = shapes.need::<2>(&format!("{blocks}.0.attn2.to_k.weight"))?;
-            let linear =
-                shapes.get(&format!("{name}.{transformer}.proj_in.weight")).map(|shape| shape.len() == 2);
+            let linear = shapes.get(&format!("{name}.1.proj_in.weight")).map(|shape| shape.len() == 2);
             let same = self.context_dim.is_none_or(|known| known == context)
                 && self.linear.is_none_or(|known| Some(known) == linear);
             if !same {
@@ -286,8 +287,15 @@ impl Transformers {
             self.context_dim = Some(context);
             self.linear = linear;
         }
-        Ok(ResidualBlock { in_channels, out_channels, depth })
+        Ok(ResidualBlock { depth, ..block })
     }
+}
+
+/// Reads the shape of a residual block, without what may stand behind it.
+fn residual_at(shapes: &Shapes<'_>, name: &str) -> Result<ResidualBlock, String> {
+    let [_, in_channels, ..] = shapes.need::<4>(&format!("{name}.in_layers.2.weight"))?;
+    let [out_channels, ..] = shapes.need::<4>(&format!("{name}.out_layers.3.weight"))?;
+    Ok(ResidualBlock { in_channels, out_channels, depth: 0 })
 }
 
 impl VaeConfig {
@@ -328,46 +336,4 @@ fn widths(shapes: &Shapes<'_>, side: &str) -> Result<Vec<usize>, String> {
         Ok(channels)
     };
     (0..count).map(width).collect()
-}
-
-impl ClipConfig {
-    /// Where SD1 checkpoints and stand-alone files keep a CLIP-L text transformer.
-    const PREFIXES: [&'static str; 4] =
-        ["cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.", "text_model.", ""];
-
-    /// Reads the layout of the CLIP text encoder in `header`.
-    pub fn from_header(header: &CheckpointHeader) -> Result<Self, String> {
-        let token_embedding = "embeddings.token_embedding.weight";
-        let prefix = Self::PREFIXES
-            .into_iter()
-            .find(|prefix| header.contains(&format!("{prefix}{token_embedding}")))
-            .ok_or_else(|| format!("no `{}{token_embedding}`", Self::PREFIXES[0]))?;
-        let shapes = Shapes { header, prefix };
-        let [vocabulary, width] = shapes.need::<2>(token_embedding)?;
-        let [positions, _] = shapes.need::<2>("embeddings.position_embedding.weight")?;
-        let [mlp_width, _] = shapes.need::<2>("encoder.layers.0.mlp.fc1.weight")?;
-        let layers = shapes.count(|i| format!("encoder.layers.{i}.layer_norm1.weight"));
-        if width == 0 || !width.is_multiple_of(64) {
-            return Err(format!("text width {width} is not a multiple of 64"));
-        }
-        if vocabulary < 49408 || positions < 77 {
-            return Err(format!("{vocabulary} tokens at {positions} positions are too few for CLIP"));
-        }
-        Ok(Self {
-            prefix: prefix.into(),
-            vocabulary,
-            positions,
-            width,
-            mlp_width,
-            layers,
-            heads: clip_heads(width),
-        })
-    }
-}
-
-/// The head count of a CLIP text transformer, which no tensor shape tells.
-///
-/// Every published CLIP has heads of 64 channels; miniature models, too narrow for that, have four heads.
-fn clip_heads(width: usize) -> usize {
-    (width / 64).max(4)
 }

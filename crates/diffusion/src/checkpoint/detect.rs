@@ -1,8 +1,9 @@
 //! Tells what a weight file is, from its tensor names and shapes.
 
-use super::config::{ClipConfig, UnetConfig, VaeConfig};
+use super::config::{UnetConfig, VaeConfig};
 use super::header::CheckpointHeader;
-use crate::families::Family;
+use super::text_config::ClipConfig;
+use crate::families::{Family, sdxl};
 
 /// What a weight file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,8 +11,8 @@ pub struct Detection {
     pub family: Family,
     /// The diffusion model, if its layout could be read.
     pub unet: Option<UnetConfig>,
-    /// The CLIP-L text encoder, if there is one in a known place.
-    pub clip: Option<ClipConfig>,
+    /// The family's text encoders, if all of them are there.
+    pub clip: Option<Vec<ClipConfig>>,
     pub vae: Option<VaeConfig>,
 }
 
@@ -19,36 +20,71 @@ pub struct Detection {
 pub fn detect(header: &CheckpointHeader) -> Detection {
     let unet = UnetConfig::from_header(header);
     let family = match &unet {
-        Ok(config) => family_of(config),
+        Ok(config) => family_of(config, header),
         Err(reason) => {
             Family::Unknown { reason: other_kind(header).map_or_else(|| reason.clone(), str::to_owned) }
         }
     };
     Detection {
-        family,
+        clip: ClipConfig::all(header, family.text()).ok(),
         unet: unet.ok(),
-        clip: ClipConfig::from_header(header).ok(),
         vae: VaeConfig::from_header(header).ok(),
+        family,
     }
 }
 
-fn family_of(config: &UnetConfig) -> Family {
-    match (config.linear_projections, config.adm_channels, config.context_dim, config.in_channels) {
-        (false, None, _, 4) => Family::Sd1,
-        (false, None, _, 9) => Family::Sd1Inpaint,
-        (false, None, _, 8) => Family::Sd1InstructPix2Pix,
-        (true, None, 1024, 4) => Family::Sd2,
-        (true, None, 1024, 9) => Family::Sd2Inpaint,
-        (true, Some(2816), 2048, 4) => Family::Sdxl,
-        (true, Some(2816), 2048, 9) => Family::SdxlInpaint,
-        (true, Some(2816), 2048, 8) => Family::SdxlInstructPix2Pix,
-        (true, Some(2560), 1280, 4) => Family::SdxlRefiner,
-        (_, adm, context, channels) => Family::Unknown {
-            reason: format!(
-                "an unfamiliar UNet with {channels} input channels, text width {context}, {} vector conditioning",
-                adm.map_or("no".into(), |width| format!("{width}-wide"))
-            ),
-        },
+/// What vector conditioning a UNet takes, told by widths alone so that miniatures are recognised too.
+enum Vector {
+    None,
+    /// The pooled text of one of two encoders, so narrower than the text, and six numbers.
+    Base,
+    /// The pooled text of the only encoder, so as wide as the text, and five numbers.
+    Refiner,
+    Other,
+}
+
+fn vector_of(config: &UnetConfig) -> Vector {
+    // SD2 unCLIP takes the embedding of a picture, which is as wide as it is.
+    const UNCLIP: [(usize, usize); 2] = [(1024, 1536), (1024, 2048)];
+    let numbers = |count: usize| count * sdxl::NUMBER_WIDTH;
+    let Some(width) = config.adm_channels else { return Vector::None };
+    if UNCLIP.contains(&(config.context_dim, width)) {
+        return Vector::Other;
+    }
+    if width == config.context_dim + numbers(sdxl::REFINER_NUMBERS) {
+        return Vector::Refiner;
+    }
+    let pooled = width.saturating_sub(numbers(sdxl::BASE_NUMBERS));
+    if (1..config.context_dim).contains(&pooled) { Vector::Base } else { Vector::Other }
+}
+
+fn family_of(config: &UnetConfig, header: &CheckpointHeader) -> Family {
+    let vector = vector_of(config);
+    let family = match (config.linear_projections, &vector, config.in_channels, config.out_channels) {
+        (false, Vector::None, 4, 4) => Family::Sd1,
+        (false, Vector::None, 9, 4) => Family::Sd1Inpaint,
+        (false, Vector::None, 8, 4) => Family::Sd1InstructPix2Pix,
+        (true, Vector::None, 4, 4) => Family::Sd2,
+        (true, Vector::None, 9, 4) => Family::Sd2Inpaint,
+        (true, Vector::Base, 4, 4) => Family::Sdxl,
+        (true, Vector::Base, 9, 4) => Family::SdxlInpaint,
+        (true, Vector::Base, 8, 4) => Family::SdxlInstructPix2Pix,
+        (true, Vector::Refiner, 4, 4) => Family::SdxlRefiner,
+        (_, _, inputs, outputs) => {
+            let vector = match config.adm_channels {
+                None => "no".to_owned(),
+                Some(width) => format!("{width}-wide"),
+            };
+            let text = config.context_dim;
+            let reason = format!(
+                "an unfamiliar UNet with {inputs} input and {outputs} output channels, text width {text}, {vector} vector conditioning"
+            );
+            return Family::Unknown { reason };
+        }
+    };
+    match sdxl::refusal(header) {
+        Some(reason) if family.is_sdxl() => Family::Unknown { reason: reason.into() },
+        _ => family,
     }
 }
 
@@ -86,5 +122,5 @@ fn other_kind(header: &CheckpointHeader) -> Option<&'static str> {
     let found = OTHER_KINDS.iter().find(|(part, _)| header.keys().any(|key| key.contains(part)));
     found
         .map(|(_, name)| *name)
-        .or_else(|| ClipConfig::from_header(header).is_ok().then_some("this is a text encoder"))
+        .or_else(|| ClipConfig::all(header, Family::Sd1.text()).is_ok().then_some("this is a text encoder"))
 }

@@ -161,6 +161,11 @@ impl<'a> Weights<'a> {
         Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
     }
 
+    /// Steps below a prefix as it is: either empty or ending in a dot.
+    pub fn below(&self, prefix: &str) -> Self {
+        Self { prefix: format!("{}{prefix}", self.prefix), ..self.clone() }
+    }
+
     /// True if the file has `name` below this prefix.
     pub fn has(&self, name: &str) -> bool {
         self.file.header.contains(&format!("{}{name}", self.prefix))

@@ -1,8 +1,17 @@
 //! Model families: what a network's shape does not say about how it was trained.
 
+mod extras;
 pub mod sd1;
+pub(crate) mod sd2;
+pub mod sdxl;
 
 use std::fmt;
+
+use crate::checkpoint::{ClipLayout, WeightFile};
+use crate::error::Result;
+use crate::sampling::{NoiseSchedule, Prediction};
+
+pub use extras::{ExtraInputs, Extras, Side, Start};
 
 /// A line of models that share layout and training conventions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +35,48 @@ pub enum Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
     Supported,
-    /// The family is known, but running it is not built yet.
-    NotYet,
     Unknown,
+}
+
+/// A text encoder of a family and how its output is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextPart {
+    /// Where files keep it, the most usual place first.
+    pub prefixes: &'static [&'static str],
+    pub layout: ClipLayout,
+    /// The token that fills a chunk up after its end.
+    pub padding: u32,
+    /// The layer that the family was trained with, counted from the end: -1 is the last.
+    pub layer: i64,
+    /// Whether the encoder's final norm is applied to that layer.
+    pub norm: bool,
+}
+
+/// The vector that a family is conditioned on besides the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VectorInput {
+    None,
+    /// The pooled text and the sizes of the picture.
+    Sizes,
+    /// The pooled text, the sizes of the picture and an aesthetic score.
+    SizesAndScore,
+}
+
+/// What a family takes as further channels of the latent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConcatInput {
+    None,
+    /// A mask and the latent of the picture without its masked part.
+    MaskAndImage,
+    /// The latent of the picture to change.
+    Image,
+}
+
+/// A network's target and the noise levels it was trained on.
+#[derive(Debug, Clone)]
+pub struct Training {
+    pub prediction: Prediction,
+    pub schedule: NoiseSchedule,
 }
 
 impl Family {
@@ -50,19 +98,71 @@ impl Family {
 
     pub fn support(&self) -> Support {
         match self {
-            Self::Sd1 => Support::Supported,
             Self::Unknown { .. } => Support::Unknown,
-            _ => Support::NotYet,
+            _ => Support::Supported,
         }
     }
 
     /// Why the family cannot be run, or `None` if it can.
     pub fn refusal(&self) -> Option<String> {
-        match (self.support(), self) {
-            (Support::Supported, _) => None,
-            (_, Self::Unknown { reason }) => Some(reason.clone()),
-            _ => Some(format!("{self} was detected, but it is not supported yet")),
+        match self {
+            Self::Unknown { reason } => Some(reason.clone()),
+            _ => None,
         }
+    }
+
+    /// True for Stable Diffusion XL in all its variants.
+    pub fn is_sdxl(&self) -> bool {
+        use Family::{Sdxl, SdxlInpaint, SdxlInstructPix2Pix, SdxlRefiner};
+        matches!(self, Sdxl | SdxlInpaint | SdxlInstructPix2Pix | SdxlRefiner)
+    }
+
+    /// The text encoders, in the order their outputs are joined.
+    ///
+    /// A file of no known family may still hold a text encoder alone, which is CLIP-L.
+    pub fn text(&self) -> &'static [TextPart] {
+        match self {
+            Self::Sd2 | Self::Sd2Inpaint => &sd2::TEXT,
+            Self::Sdxl | Self::SdxlInpaint | Self::SdxlInstructPix2Pix => &sdxl::TEXT,
+            Self::SdxlRefiner => &sdxl::REFINER_TEXT,
+            Self::Sd1 | Self::Sd1Inpaint | Self::Sd1InstructPix2Pix | Self::Unknown { .. } => &sd1::TEXT,
+        }
+    }
+
+    /// Factor between the latents that samplers work on and those of the autoencoder.
+    pub fn latent_scale(&self) -> f64 {
+        if self.is_sdxl() { sdxl::LATENT_SCALE } else { sd1::LATENT_SCALE }
+    }
+
+    /// Whether attention is computed in f32 whatever the weights' type, because shorter numbers overflow.
+    pub(crate) fn needs_f32_attention(&self) -> bool {
+        matches!(self, Self::Sd2 | Self::Sd2Inpaint)
+    }
+
+    pub fn vector_input(&self) -> VectorInput {
+        match self {
+            Self::Sdxl | Self::SdxlInpaint | Self::SdxlInstructPix2Pix => VectorInput::Sizes,
+            Self::SdxlRefiner => VectorInput::SizesAndScore,
+            _ => VectorInput::None,
+        }
+    }
+
+    pub fn concat_input(&self) -> ConcatInput {
+        match self {
+            Self::Sd1Inpaint | Self::Sd2Inpaint | Self::SdxlInpaint => ConcatInput::MaskAndImage,
+            Self::Sd1InstructPix2Pix | Self::SdxlInstructPix2Pix => ConcatInput::Image,
+            _ => ConcatInput::None,
+        }
+    }
+
+    /// Finds out what the network of a file was trained to predict, at which noise levels.
+    pub(crate) fn training(&self, file: &WeightFile) -> Result<Training> {
+        let (prediction, schedule) = match self {
+            Self::Sd2 => (sd2::prediction(file)?, NoiseSchedule::sd15()),
+            Self::Sdxl | Self::SdxlInpaint | Self::SdxlInstructPix2Pix => sdxl::prediction(file.header()),
+            _ => (Prediction::Epsilon, NoiseSchedule::sd15()),
+        };
+        Ok(Training { prediction, schedule })
     }
 }
 

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
+use super::model_inputs::ModelInputs;
 use super::prediction::Prediction;
 use super::regions::{Placed, Region, RegionMask, Sum, place};
 use super::rules::{DualStyle, GuidanceRule, is_one, rescaled, toward};
@@ -14,14 +15,14 @@ use super::schedule::NoiseSchedule;
 
 /// Predicts the noise in a latent; the network behind a checkpoint's model part.
 pub trait NoisePredictor {
-    /// Returns the predicted noise.
+    /// Returns what the network predicts.
     ///
     /// # Shapes
-    /// `x_scaled` and the result: `[B,C,H,W]`, `timestep`: `[B]` f32, `context`: `[B,T,D]`.
+    /// `x_scaled` and the result: `[B,C,H,W]`, `timestep`: `[B]` f32, `inputs`: of batch B.
     ///
     /// # Errors
     /// Fails if the network does.
-    fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor>;
+    fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor>;
 }
 
 /// One prompt of a side, with where, when and how strongly it counts.
@@ -29,8 +30,10 @@ pub trait NoisePredictor {
 pub struct ConditioningEntry {
     /// Encoded text, `[B,T,D]` or `[1,T,D]`.
     pub embedding: Tensor,
-    /// Pooled text, for model families that use it.
-    pub pooled: Option<Tensor>,
+    /// The vector of the model families that are conditioned on one, `[B,V]` or `[1,V]`.
+    pub vector: Option<Tensor>,
+    /// Channels put behind those of the latent, for the model families that take them, `[B,C,h,w]` or `[1,C,h,w]`.
+    pub concat: Option<Tensor>,
     pub area: Option<Region>,
     pub mask: Option<RegionMask>,
     /// Weight against the other entries of the side.
@@ -45,7 +48,8 @@ impl ConditioningEntry {
     pub fn new(embedding: Tensor) -> Self {
         Self {
             embedding,
-            pooled: None,
+            vector: None,
+            concat: None,
             area: None,
             mask: None,
             strength: 1.0,
@@ -185,12 +189,12 @@ impl<'a> CfgDenoiser<'a> {
         let mut left: Vec<usize> = (0..entries.len()).collect();
         while let Some(&first) = left.first() {
             let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|i| size(*i) == size(first));
-            let mut inputs = Vec::with_capacity(group.len());
+            let mut calls = Vec::with_capacity(group.len());
             for i in &group {
                 let entry = entries[*i].1;
-                inputs.push((entry.crop(x)?, fit_batch(&entry.embedding, x.dim(0)?)?));
+                calls.push((entry.crop(x)?, entry.inputs_at(x)?));
             }
-            for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, inputs)?) {
+            for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, calls)?) {
                 estimates[i] = Some(estimate);
             }
             left = rest;
@@ -198,38 +202,37 @@ impl<'a> CfgDenoiser<'a> {
         Ok(estimates.into_iter().flatten().collect())
     }
 
-    /// Estimates x0 for latents of one size, in one batch where the contexts fit together.
-    fn estimate_group(&self, sigma: f64, inputs: Vec<(Tensor, Tensor)>) -> Result<Vec<Tensor>> {
-        let contexts: Vec<&Tensor> = inputs.iter().map(|(_, context)| context).collect();
-        let Some(length) = common_length(&contexts)? else {
-            return inputs.into_iter().map(|input| Ok(self.estimate(sigma, &[input])?.remove(0))).collect();
+    /// Estimates x0 for latents of one size, in one batch where their texts fit together.
+    fn estimate_group(&self, sigma: f64, calls: Vec<(Tensor, ModelInputs)>) -> Result<Vec<Tensor>> {
+        let (xs, inputs): (Vec<Tensor>, Vec<ModelInputs>) = calls.into_iter().unzip();
+        let Some(length) = common_length(&inputs)? else {
+            return std::iter::zip(&xs, &inputs)
+                .map(|(x, one)| {
+                    Ok(self.estimate(sigma, std::slice::from_ref(x), std::slice::from_ref(one))?.remove(0))
+                })
+                .collect();
         };
-        let repeated = inputs
-            .into_iter()
-            .map(|(x, context)| {
-                let times = length / context.dim(1)?;
-                Ok((x, context.repeat((1, times, 1))?))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        self.estimate(sigma, &repeated)
+        let repeat = |one: &ModelInputs| {
+            let context = one.context.repeat((1, length / one.context.dim(1)?, 1))?;
+            Ok(ModelInputs { context, ..one.clone() })
+        };
+        self.estimate(sigma, &xs, &inputs.iter().map(repeat).collect::<Result<Vec<_>>>()?)
     }
 
-    /// Estimates x0 for latents of one size and contexts of one length in one call of the network.
-    fn estimate(&self, sigma: f64, inputs: &[(Tensor, Tensor)]) -> Result<Vec<Tensor>> {
-        let Some((first, _)) = inputs.first() else {
+    /// Estimates x0 for latents of one size and texts of one length in one call of the network.
+    fn estimate(&self, sigma: f64, xs: &[Tensor], inputs: &[ModelInputs]) -> Result<Vec<Tensor>> {
+        let Some(first) = xs.first() else {
             return Ok(Vec::new());
         };
         let batch = first.dim(0)?;
-        let rows = batch * inputs.len();
-        let (xs, contexts): (Vec<&Tensor>, Vec<&Tensor>) = inputs.iter().map(|(x, c)| (x, c)).unzip();
-        let context = Tensor::cat(&contexts, 0)?;
-        let scaled = Tensor::cat(&xs, 0)?.affine(self.prediction.input_scale(sigma), 0.0)?;
-        let time = self.schedule.timestep(sigma);
-        let timestep = Tensor::full(time, rows, first.device())?;
-        let output = self.predictor.predict(&scaled, &timestep, &context)?.to_dtype(first.dtype())?;
+        let scaled = Tensor::cat(xs, 0)?.affine(self.prediction.input_scale(sigma), 0.0)?;
+        let timestep = self.schedule.timestep(sigma);
+        let timesteps = Tensor::full(timestep, batch * xs.len(), first.device())?;
+        let output = self.predictor.predict(&scaled, &timesteps, &ModelInputs::cat(inputs)?)?;
+        let output = output.to_dtype(first.dtype())?;
         xs.iter()
             .enumerate()
-            .map(|(i, x)| self.prediction.denoised(x, &output.narrow(0, i * batch, batch)?, sigma, time))
+            .map(|(i, x)| self.prediction.denoised(x, &output.narrow(0, i * batch, batch)?, sigma, timestep))
             .collect()
     }
 
@@ -299,24 +302,11 @@ impl Denoiser for CfgDenoiser<'_> {
     }
 }
 
-/// Repeats one context for every sample of the batch.
-fn fit_batch(context: &Tensor, batch: usize) -> Result<Tensor> {
-    let context = context.to_dtype(DType::F32)?;
-    match context.dim(0)? {
-        given if given == batch => Ok(context),
-        1 => Ok(context.repeat((batch, 1, 1))?),
-        given => {
-            let reason = format!("{given} encoded texts for a batch of {batch}");
-            Err(SamplingError::invalid("conditioning", reason))
-        }
-    }
-}
-
 /// Returns the least common length of the contexts, or none if repeating to it would cost too much.
-fn common_length(contexts: &[&Tensor]) -> Result<Option<usize>> {
-    let mut lengths = Vec::with_capacity(contexts.len());
-    for context in contexts {
-        lengths.push(context.dim(1)?);
+fn common_length(inputs: &[ModelInputs]) -> Result<Option<usize>> {
+    let mut lengths = Vec::with_capacity(inputs.len());
+    for one in inputs {
+        lengths.push(one.context.dim(1)?);
     }
     let Some(shortest) = lengths.iter().copied().min() else {
         return Ok(Some(0));
@@ -337,7 +327,7 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
 mod tests {
     use std::cell::RefCell;
 
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::super::regions::Area;
     use super::*;
@@ -349,7 +339,8 @@ mod tests {
     }
 
     impl NoisePredictor for Linear {
-        fn predict(&self, x: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor> {
+        fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
+            let context = &inputs.context;
             self.shapes.borrow_mut().push((x.dims().to_vec(), context.dims().to_vec()));
             let mean = context.mean((1, 2))?.reshape(((), 1, 1, 1))?;
             let time = timestep.affine(1e-3, 0.0)?.reshape(((), 1, 1, 1))?;

@@ -96,8 +96,8 @@ fn crop_center(latent: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     } else if old_aspect < aspect {
         top = excess(old_height, old_aspect / aspect);
     }
-    let rows = latent.narrow(2, top, old_height - 2 * top)?;
-    Ok(rows.narrow(3, left, old_width - 2 * left)?)
+    let rows = latent.narrow(2, top, old_height.saturating_sub(2 * top))?;
+    Ok(rows.narrow(3, left, old_width.saturating_sub(2 * left))?)
 }
 
 /// Resizes without a crop.

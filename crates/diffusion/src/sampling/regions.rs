@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use super::error::{Result, SamplingError};
 use super::guidance::ConditioningEntry;
 use super::latent::{ResizeMethod, resize_planes};
+use super::model_inputs::ModelInputs;
 use super::schedule::NoiseSchedule;
 
 /// A rectangle of the latent, in latent pixels.
@@ -49,7 +50,7 @@ const BORDER: usize = 8;
 /// An entry at a latent of known size.
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
-    pub embedding: Tensor,
+    inputs: ModelInputs,
     pub area: Option<Area>,
     /// `[B,1,H,W]` over the whole latent, with its strength.
     mask: Option<Tensor>,
@@ -110,7 +111,11 @@ impl Placed {
             mask = Some(values.affine(given.strength, 0.0)?);
         }
         Ok(Self {
-            embedding: entry.embedding.clone(),
+            inputs: ModelInputs {
+                vector: entry.vector.clone(),
+                concat: entry.concat.clone(),
+                ..ModelInputs::text(entry.embedding.clone())
+            },
             area,
             mask,
             strength: entry.strength,
@@ -132,6 +137,15 @@ impl Placed {
                 Ok(x.narrow(2, area.y, area.height)?.narrow(3, area.x, area.width)?.contiguous()?)
             }
         }
+    }
+
+    /// Returns what the network is given besides the entry's part of the latent `x`.
+    pub fn inputs_at(&self, x: &Tensor) -> Result<ModelInputs> {
+        let mut inputs = self.inputs.fit_batch(x.dim(0)?)?;
+        if let Some(concat) = inputs.concat.take() {
+            inputs.concat = Some(self.crop(&concat)?);
+        }
+        Ok(inputs)
     }
 
     /// Cuts the area to the latent and works out the weights.
@@ -157,7 +171,8 @@ impl Placed {
                 .iter()
                 .flat_map(|row| columns.iter().map(move |column| strength * row * column))
                 .collect();
-            let map = Tensor::from_vec(values, (1, 1, area.height, area.width), self.embedding.device())?;
+            let map =
+                Tensor::from_vec(values, (1, 1, area.height, area.width), self.inputs.context.device())?;
             self.weight = Weight::Map(map);
         }
         Ok(())
@@ -198,7 +213,7 @@ fn add_counterpart(side: &mut Vec<Placed>, entry: &Placed) {
     let size = |other: &&Placed| other.area.map_or(usize::MAX, |a| a.width.saturating_mul(a.height));
     let Some(closest) = covering.min_by_key(size) else { return };
     if closest.area != Some(area) {
-        let copy = Placed { embedding: closest.embedding.clone(), ..entry.clone() };
+        let copy = Placed { inputs: closest.inputs.clone(), ..entry.clone() };
         side.push(copy);
     }
 }
@@ -343,7 +358,7 @@ mod tests {
     }
 
     fn text(placed: &Placed) -> f32 {
-        placed.embedding.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]
+        placed.inputs.context.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]
     }
 
     fn place_two(first: &[ConditioningEntry], second: &[ConditioningEntry]) -> Result<Vec<Vec<Placed>>> {

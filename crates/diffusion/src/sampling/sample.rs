@@ -330,14 +330,15 @@ fn check_latent(latent: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::Device;
 
+    use super::super::model_inputs::ModelInputs;
     use super::*;
 
     /// Predicts a share of what it sees, more where the context is larger.
     struct Shrink;
 
     impl NoisePredictor for Shrink {
-        fn predict(&self, x: &Tensor, _: &Tensor, context: &Tensor) -> Result<Tensor> {
-            Ok(x.broadcast_mul(&context.mean((1, 2))?.reshape(((), 1, 1, 1))?)?)
+        fn predict(&self, x: &Tensor, _: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
+            Ok(x.broadcast_mul(&inputs.context.mean((1, 2))?.reshape(((), 1, 1, 1))?)?)
         }
     }
 

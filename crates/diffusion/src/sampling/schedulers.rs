@@ -234,6 +234,26 @@ mod tests {
     }
 
     #[test]
+    fn zero_snr_schedules_match() {
+        let schedule = NoiseSchedule::sd15().zero_terminal_snr();
+        let golden = fixtures::json("sigmas_zsnr.json");
+        let mut worst: f64 = 0.0;
+        for (name, expected) in golden.as_object().unwrap() {
+            let parts: Vec<&str> = name.split('|').collect();
+            let got = (find_scheduler(parts[0]).unwrap().sigmas)(&schedule, parts[1].parse().unwrap());
+            let expected = fixtures::floats(expected);
+            assert_eq!(got.len(), expected.len(), "{name}");
+            for (got, expected) in got.iter().zip(&expected) {
+                let error = if *expected == 0.0 { got.abs() } else { ((got - expected) / expected).abs() };
+                assert!(error <= TOLERANCE, "{name}: {got} {expected}");
+                worst = worst.max(error);
+            }
+        }
+        assert_eq!(golden.as_object().unwrap().len(), 18);
+        println!("largest relative error {worst:e}");
+    }
+
+    #[test]
     fn unknown_scheduler_names_the_choices() {
         let error = find_scheduler("karass").unwrap_err().to_string();
         assert!(error.contains("`karass`") && error.contains("`karras`"), "{error}");

@@ -8,9 +8,9 @@ use regex::Regex;
 use super::normalize::normalize;
 
 /// Token before the first token of a chunk.
-pub(super) const START: u32 = 49406;
+pub(crate) const START: u32 = 49406;
 /// Token after the last token of a chunk, also used as padding.
-pub(super) const END: u32 = 49407;
+pub(crate) const END: u32 = 49407;
 
 const START_TEXT: &str = "<|startoftext|>";
 const END_TEXT: &str = "<|endoftext|>";

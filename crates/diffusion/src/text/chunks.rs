@@ -32,8 +32,13 @@ pub struct TokenizedPrompt {
 
 /// Tokenizes a prompt with weights, as ComfyUI does for SD1.
 pub fn tokenize(prompt: &str) -> TokenizedPrompt {
+    tokenize_padded(prompt, END)
+}
+
+/// Tokenizes a prompt for a text encoder that was trained with `padding` after the end of a chunk.
+pub fn tokenize_padded(prompt: &str, padding: u32) -> TokenizedPrompt {
     let mut warnings = Vec::new();
-    let mut chunks = Chunks::new();
+    let mut chunks = Chunks::new(padding);
     for segment in parse_weights(prompt) {
         for piece in split_embeddings(&segment.text) {
             let text = match piece {
@@ -53,11 +58,12 @@ pub fn tokenize(prompt: &str) -> TokenizedPrompt {
 struct Chunks {
     finished: Vec<Vec<WeightedToken>>,
     current: Vec<WeightedToken>,
+    padding: u32,
 }
 
 impl Chunks {
-    fn new() -> Self {
-        Self { finished: Vec::new(), current: Self::started() }
+    fn new(padding: u32) -> Self {
+        Self { finished: Vec::new(), current: Self::started(), padding }
     }
 
     fn started() -> Vec<WeightedToken> {
@@ -89,7 +95,8 @@ impl Chunks {
     /// Ends the current chunk and fills it up.
     fn close(&mut self) {
         let mut chunk = std::mem::replace(&mut self.current, Self::started());
-        chunk.resize(CHUNK_TOKENS, WeightedToken { id: END, weight: 1.0 });
+        chunk.push(WeightedToken { id: END, weight: 1.0 });
+        chunk.resize(CHUNK_TOKENS, WeightedToken { id: self.padding, weight: 1.0 });
         self.finished.push(chunk);
     }
 

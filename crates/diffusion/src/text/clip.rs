@@ -3,16 +3,17 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::blocks::{LayerNorm, Linear, Mask, attention};
-use crate::checkpoint::{ClipConfig, Weights};
+use crate::checkpoint::{ClipConfig, ClipLayout, Projection, Weights};
 use crate::error::Result;
 
-/// Embeddings, causal transformer layers and the norm after the last one.
+/// Embeddings, causal transformer layers, the norm after the last one and the projection of the pooled text.
 #[derive(Debug)]
 pub(super) struct ClipTransformer {
     tokens: Tensor,
     positions: Tensor,
     layers: Vec<Layer>,
     norm: LayerNorm,
+    projection: Option<Linear>,
 }
 
 #[derive(Debug)]
@@ -26,11 +27,29 @@ struct Layer {
     up: Linear,
     down: Linear,
     heads: usize,
+    activation: Activation,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Activation {
+    /// The sigmoid approximation of GELU that OpenAI's CLIP was trained with.
+    QuickGelu,
+    /// The exact GELU that OpenCLIP's larger models were trained with.
+    Gelu,
+}
+
+/// Which state of the transformer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stop {
+    /// After so many layers.
+    pub layers: usize,
+    /// Whether the final norm is applied to it.
+    pub norm: bool,
 }
 
 /// What the transformer gives for a batch of chunks.
 pub(super) struct Hidden {
-    /// After the requested number of layers, normalised: `[B, T, D]`.
+    /// The state asked for: `[B, T, D]`.
     pub output: Tensor,
     /// After all layers, normalised: `[B, T, D]`.
     pub last: Tensor,
@@ -38,18 +57,46 @@ pub(super) struct Hidden {
 
 impl ClipTransformer {
     pub(super) fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
-        let embeddings = weights.part("embeddings");
-        let layer = |i| Layer::load(&weights.part(format_args!("encoder.layers.{i}")), config);
+        let (tokens, positions) = ([config.vocabulary, config.width], [config.positions, config.width]);
+        let (tokens, positions, norm, layers) = match config.layout {
+            ClipLayout::HuggingFace => {
+                let embeddings = weights.part("embeddings");
+                let tokens = embeddings.get("token_embedding.weight", &tokens)?;
+                let positions = embeddings.get("position_embedding.weight", &positions)?;
+                (tokens, positions, "final_layer_norm", "encoder.layers")
+            }
+            ClipLayout::OpenClip => {
+                let tokens = weights.get("token_embedding.weight", &tokens)?;
+                let positions = weights.get("positional_embedding", &positions)?;
+                (tokens, positions, "ln_final", "transformer.resblocks")
+            }
+        };
+        let layer = |i| {
+            let weights = weights.part(format_args!("{layers}.{i}"));
+            match config.layout {
+                ClipLayout::HuggingFace => Layer::load_hugging_face(&weights, config),
+                ClipLayout::OpenClip => Layer::load_open_clip(&weights, config),
+            }
+        };
         Ok(Self {
-            tokens: embeddings.get("token_embedding.weight", &[config.vocabulary, config.width])?,
-            positions: embeddings.get("position_embedding.weight", &[config.positions, config.width])?,
+            tokens,
+            positions,
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-            norm: LayerNorm::load(&weights.part("final_layer_norm"), config.width)?,
+            norm: LayerNorm::load(&weights.part(norm), config.width)?,
+            projection: load_projection(weights, config)?,
         })
     }
 
-    /// Runs `ids` (chunks of equal length) and also returns the state after `layers` layers.
-    pub(super) fn forward(&self, ids: &[Vec<u32>], layers: usize, device: &Device) -> Result<Hidden> {
+    /// Projects pooled text `[B, D]`.
+    pub(super) fn project(&self, pooled: &Tensor) -> Result<Tensor> {
+        match &self.projection {
+            Some(projection) => Ok(projection.forward(pooled)?.to_dtype(DType::F32)?),
+            None => Ok(pooled.clone()),
+        }
+    }
+
+    /// Runs `ids` (chunks of equal length) and also returns the state at `stop`.
+    pub(super) fn forward(&self, ids: &[Vec<u32>], stop: Stop, device: &Device) -> Result<Hidden> {
         let (batch, length) = (ids.len(), ids[0].len());
         let ids = Tensor::from_vec(ids.concat(), batch * length, device)?;
         let embedded = self.tokens.index_select(&ids, 0)?.reshape((batch, length, ()))?;
@@ -57,8 +104,8 @@ impl ClipTransformer {
         let mut output = None;
         for (done, layer) in (1..).zip(&self.layers) {
             x = layer.forward(&x)?;
-            if done == layers {
-                output = Some(self.norm.forward(&x)?);
+            if done == stop.layers {
+                output = Some(if stop.norm { self.norm.forward(&x)? } else { x.clone() });
             }
         }
         let last = self.norm.forward(&x)?;
@@ -69,8 +116,22 @@ impl ClipTransformer {
     }
 }
 
+fn load_projection(weights: &Weights<'_>, config: &ClipConfig) -> Result<Option<Linear>> {
+    let width = config.width;
+    Ok(match config.projection {
+        None => None,
+        Some(Projection::Layer(projected)) => {
+            Some(Linear::load_without_bias(&weights.part("text_projection"), width, projected)?)
+        }
+        Some(Projection::Parameter(projected)) => {
+            let weight = weights.get("text_projection", &[width, projected])?;
+            Some(Linear::from_tensors(weight.t()?.contiguous()?, None))
+        }
+    })
+}
+
 impl Layer {
-    fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+    fn load_hugging_face(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
         let (width, mlp) = (config.width, config.mlp_width);
         let projection = |name| Linear::load(&weights.part(format_args!("self_attn.{name}")), width, width);
         Ok(Self {
@@ -83,6 +144,31 @@ impl Layer {
             up: Linear::load(&weights.part("mlp.fc1"), width, mlp)?,
             down: Linear::load(&weights.part("mlp.fc2"), mlp, width)?,
             heads: config.heads,
+            activation: Activation::QuickGelu,
+        })
+    }
+
+    fn load_open_clip(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+        let (width, mlp) = (config.width, config.mlp_width);
+        let attention = weights.part("attn");
+        // Query, key and value are stored below each other.
+        let joint_weight = attention.get("in_proj_weight", &[3 * width, width])?;
+        let joint_bias = attention.get("in_proj_bias", &[3 * width])?;
+        let third = |i: usize| -> Result<Linear> {
+            let weight = joint_weight.narrow(0, i * width, width)?.copy()?;
+            Ok(Linear::from_tensors(weight, Some(joint_bias.narrow(0, i * width, width)?.copy()?)))
+        };
+        Ok(Self {
+            norm1: LayerNorm::load(&weights.part("ln_1"), width)?,
+            q: third(0)?,
+            k: third(1)?,
+            v: third(2)?,
+            out: Linear::load(&attention.part("out_proj"), width, width)?,
+            norm2: LayerNorm::load(&weights.part("ln_2"), width)?,
+            up: Linear::load(&weights.part("mlp.c_fc"), width, mlp)?,
+            down: Linear::load(&weights.part("mlp.c_proj"), mlp, width)?,
+            heads: config.heads,
+            activation: Activation::Gelu,
         })
     }
 
@@ -90,12 +176,16 @@ impl Layer {
         let normed = self.norm1.forward(x)?;
         let (q, k, v) = (self.q.forward(&normed)?, self.k.forward(&normed)?, self.v.forward(&normed)?);
         let x = (self.out.forward(&attention(&q, &k, &v, self.heads, Mask::Causal)?)? + x)?;
-        let hidden = quick_gelu(&self.up.forward(&self.norm2.forward(&x)?)?)?;
+        let hidden = self.activation.apply(&self.up.forward(&self.norm2.forward(&x)?)?)?;
         Ok((self.down.forward(&hidden)? + x)?)
     }
 }
 
-/// The sigmoid approximation of GELU that OpenAI's CLIP was trained with.
-fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    Ok((x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?)
+impl Activation {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
+            Self::Gelu => x.gelu_erf()?,
+        })
+    }
 }

@@ -1,20 +1,23 @@
 //! Prompts to conditioning.
 
-use candle_core::{Device, Tensor};
+use candle_core::{D, Device, Tensor};
 
 use super::bpe::{END, START};
-use super::chunks::{CHUNK_TOKENS, PromptWarning, TokenizedPrompt, tokenize};
-use super::clip::ClipTransformer;
+use super::chunks::{CHUNK_TOKENS, PromptWarning, TokenizedPrompt, WeightedToken, tokenize_padded};
+use super::clip::{ClipTransformer, Stop};
 use crate::checkpoint::{ClipConfig, Weights};
 use crate::error::{Error, Result};
+use crate::families::TextPart;
 
 /// Which layer of the text transformer the conditioning is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClipSkip(i64);
+pub struct ClipSkip(Option<i64>);
 
 impl ClipSkip {
-    /// The last layer, which is what the family was trained with.
-    pub const LAST: Self = Self(-1);
+    /// The layer that the family was trained with.
+    pub const DEFAULT: Self = Self(None);
+    /// The last layer.
+    pub const LAST: Self = Self(Some(-1));
 
     /// Takes ComfyUI's `stop_at_clip_layer`: -1 is the last layer, -2 the one before it.
     ///
@@ -22,17 +25,21 @@ impl ClipSkip {
     /// [`Error::InvalidArgument`] outside -24..=-1.
     pub fn new(stop_at_clip_layer: i64) -> Result<Self> {
         if (-24..=-1).contains(&stop_at_clip_layer) {
-            return Ok(Self(stop_at_clip_layer));
+            return Ok(Self(Some(stop_at_clip_layer)));
         }
         Err(Error::InvalidArgument(format!(
             "`stop_at_clip_layer` is {stop_at_clip_layer}, expected -24 to -1"
         )))
     }
 
-    /// How many of `layers` layers to run; a value below the first layer means the last one.
-    fn layers(self, layers: usize) -> usize {
-        let left_out = usize::try_from(-1 - self.0).expect("the value was checked to be negative");
-        if left_out < layers { layers - left_out } else { layers }
+    /// Where to stop in a transformer of `layers` layers; a value below the first layer means the normalised last.
+    fn stop(self, layers: usize, part: &TextPart) -> Stop {
+        let left_out = usize::try_from(-1 - self.0.unwrap_or(part.layer)).unwrap_or(0);
+        if left_out < layers {
+            Stop { layers: layers - left_out, norm: part.norm }
+        } else {
+            Stop { layers, norm: true }
+        }
     }
 }
 
@@ -41,28 +48,49 @@ impl ClipSkip {
 pub struct TextEncoding {
     /// `[1, 77 n, D]` in f32, for the n chunks of the prompt.
     pub embedding: Tensor,
-    /// `[1, D]` in f32: the last layer at the first chunk's end token.
+    /// `[1, P]` in f32: the last layer at the first chunk's end token, projected where the encoder has a projection.
     pub pooled: Tensor,
     pub warnings: Vec<PromptWarning>,
 }
 
-/// The text part of a checkpoint.
+/// The text part of a checkpoint: one encoder, or two side by side.
 #[derive(Debug)]
 pub struct ClipTextEncoder {
-    config: ClipConfig,
-    transformer: ClipTransformer,
+    towers: Vec<Tower>,
     device: Device,
     weight_bytes: u64,
 }
 
+/// One text encoder.
+#[derive(Debug)]
+struct Tower {
+    part: TextPart,
+    config: ClipConfig,
+    transformer: ClipTransformer,
+}
+
 impl ClipTextEncoder {
-    pub(crate) fn load(weights: &Weights<'_>, config: ClipConfig, device: &Device) -> Result<Self> {
-        let transformer = ClipTransformer::load(weights, &config)?;
-        Ok(Self { config, transformer, device: device.clone(), weight_bytes: weights.loaded_bytes() })
+    /// Loads the encoders at their prefixes, in the order their outputs are joined.
+    pub(crate) fn load(
+        weights: &Weights<'_>,
+        configs: Vec<ClipConfig>,
+        parts: &[TextPart],
+        device: &Device,
+    ) -> Result<Self> {
+        let mut towers = Vec::with_capacity(parts.len());
+        for (config, part) in configs.into_iter().zip(parts) {
+            let transformer = ClipTransformer::load(&weights.below(&config.prefix), &config)?;
+            towers.push(Tower { part: *part, config, transformer });
+        }
+        if towers.is_empty() {
+            return Err(Error::InvalidArgument("a text encoder has at least one part".into()));
+        }
+        Ok(Self { towers, device: device.clone(), weight_bytes: weights.loaded_bytes() })
     }
 
-    pub fn config(&self) -> &ClipConfig {
-        &self.config
+    /// The layouts of the encoders, in the order their outputs are joined.
+    pub fn configs(&self) -> impl Iterator<Item = &ClipConfig> {
+        self.towers.iter().map(|tower| &tower.config)
     }
 
     /// Memory that the weights take.
@@ -70,19 +98,66 @@ impl ClipTextEncoder {
         self.weight_bytes
     }
 
-    /// Tokenizes and encodes a prompt.
+    /// Tokenizes and encodes a prompt, the same for every encoder.
     pub fn encode(&self, prompt: &str, skip: ClipSkip) -> Result<TextEncoding> {
-        self.encode_tokens(&tokenize(prompt), skip)
+        let prompts = self.towers.iter().map(|tower| tower.tokenize(prompt)).collect();
+        self.encode_tokens(prompts, skip)
     }
 
-    /// Encodes a tokenized prompt.
+    /// Tokenizes and encodes a prompt for each of two encoders.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there are not two.
+    pub fn encode_pair(&self, first: &str, second: &str, skip: ClipSkip) -> Result<TextEncoding> {
+        let [one, two] = &self.towers[..] else {
+            return Err(Error::InvalidArgument(
+                "a prompt in two parts needs the two text encoders of Stable Diffusion XL".into(),
+            ));
+        };
+        let mut prompts = vec![one.tokenize(first), two.tokenize(second)];
+        let chunks = prompts.iter().map(|prompt| prompt.chunks.len()).max().unwrap_or(1);
+        for (prompt, tower) in prompts.iter_mut().zip([one, two]) {
+            prompt.chunks.resize(chunks, tower.empty_chunk());
+        }
+        self.encode_tokens(prompts, skip)
+    }
+
+    /// Encodes a tokenized prompt per encoder and joins their channels; the pooled text is the last encoder's.
+    fn encode_tokens(&self, mut prompts: Vec<TokenizedPrompt>, skip: ClipSkip) -> Result<TextEncoding> {
+        let mut embeddings = Vec::with_capacity(self.towers.len());
+        let mut last_pooled = None;
+        for (tower, prompt) in self.towers.iter().zip(&prompts) {
+            let (embedding, pooled) = tower.encode(prompt, skip, &self.device)?;
+            embeddings.push(embedding);
+            last_pooled = Some(pooled);
+        }
+        Ok(TextEncoding {
+            embedding: Tensor::cat(&embeddings, D::Minus1)?,
+            pooled: last_pooled.expect("there is at least one encoder, `load` checks it"),
+            warnings: std::mem::take(&mut prompts[0].warnings),
+        })
+    }
+}
+
+impl Tower {
+    fn tokenize(&self, prompt: &str) -> TokenizedPrompt {
+        tokenize_padded(prompt, self.part.padding)
+    }
+
+    fn empty_chunk(&self) -> Vec<WeightedToken> {
+        let mut chunk = vec![WeightedToken { id: self.part.padding, weight: 1.0 }; CHUNK_TOKENS];
+        (chunk[0].id, chunk[1].id) = (START, END);
+        chunk
+    }
+
+    /// Encodes a tokenized prompt to its embedding and its pooled text.
     ///
     /// # Source
-    /// As ComfyUI for SD1: chunks are encoded apart and joined along the sequence; a weighted token is moved along
-    /// the line from the empty prompt's state at its position; the norm is applied to skipped layers too.
-    pub fn encode_tokens(&self, prompt: &TokenizedPrompt, skip: ClipSkip) -> Result<TextEncoding> {
-        let mut chunks: Vec<Vec<u32>> =
-            prompt.chunks.iter().map(|chunk| chunk.iter().map(|token| token.id).collect()).collect();
+    /// As ComfyUI: chunks are encoded apart and joined along the sequence; a weighted token is moved along the line
+    /// from the empty prompt's state at its position.
+    fn encode(&self, prompt: &TokenizedPrompt, skip: ClipSkip, device: &Device) -> Result<(Tensor, Tensor)> {
+        let ids = |chunk: &Vec<WeightedToken>| chunk.iter().map(|token| token.id).collect::<Vec<u32>>();
+        let mut chunks: Vec<Vec<u32>> = prompt.chunks.iter().map(ids).collect();
         let count = chunks.len();
         let end = chunks.first().and_then(|chunk| chunk.iter().position(|&id| id == END));
         let well_formed = chunks.iter().all(|chunk| chunk.len() == CHUNK_TOKENS);
@@ -93,29 +168,24 @@ impl ClipTextEncoder {
         };
         let weighted = prompt.chunks.iter().flatten().any(|token| token.weight != 1.0);
         if weighted {
-            let mut empty = vec![END; CHUNK_TOKENS];
-            empty[0] = START;
-            chunks.push(empty);
+            chunks.push(ids(&self.empty_chunk()));
         }
-        let hidden = self.transformer.forward(&chunks, skip.layers(self.config.layers), &self.device)?;
+        let hidden = self.transformer.forward(&chunks, skip.stop(self.config.layers, &self.part), device)?;
         let mut embedding = hidden.output.narrow(0, 0, count)?;
         if weighted {
             let empty = hidden.output.narrow(0, count, 1)?;
-            embedding = self.weigh(&embedding, &empty, prompt)?;
+            embedding = weigh(&embedding, &empty, prompt)?;
         }
-        Ok(TextEncoding {
-            embedding: embedding.reshape((1, count * CHUNK_TOKENS, ()))?,
-            pooled: hidden.last.narrow(0, 0, 1)?.narrow(1, end, 1)?.squeeze(1)?,
-            warnings: prompt.warnings.clone(),
-        })
+        let pooled = hidden.last.narrow(0, 0, 1)?.narrow(1, end, 1)?.squeeze(1)?;
+        Ok((embedding.reshape((1, count * CHUNK_TOKENS, ()))?, self.transformer.project(&pooled)?))
     }
+}
 
-    fn weigh(&self, embedding: &Tensor, empty: &Tensor, prompt: &TokenizedPrompt) -> Result<Tensor> {
-        let weights: Vec<f32> = prompt.chunks.iter().flatten().map(|token| token.weight as f32).collect();
-        let weights = Tensor::from_vec(weights, (prompt.chunks.len(), CHUNK_TOKENS, 1), &self.device)?;
-        let moved = embedding.broadcast_sub(empty)?.broadcast_mul(&weights)?.broadcast_add(empty)?;
-        // Tokens of weight one keep their exact value instead of one that went through the subtraction.
-        let plain = weights.eq(1f64)?.broadcast_as(embedding.shape())?;
-        Ok(plain.where_cond(embedding, &moved)?)
-    }
+fn weigh(embedding: &Tensor, empty: &Tensor, prompt: &TokenizedPrompt) -> Result<Tensor> {
+    let weights: Vec<f32> = prompt.chunks.iter().flatten().map(|token| token.weight as f32).collect();
+    let weights = Tensor::from_vec(weights, (prompt.chunks.len(), CHUNK_TOKENS, 1), embedding.device())?;
+    let moved = embedding.broadcast_sub(empty)?.broadcast_mul(&weights)?.broadcast_add(empty)?;
+    // Tokens of weight one keep their exact value instead of one that went through the subtraction.
+    let plain = weights.eq(1f64)?.broadcast_as(embedding.shape())?;
+    Ok(plain.where_cond(embedding, &moved)?)
 }

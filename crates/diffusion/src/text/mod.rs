@@ -7,5 +7,6 @@ mod encoder;
 mod normalize;
 mod prompt;
 
-pub use chunks::{CHUNK_TOKENS, PromptWarning, TokenizedPrompt, WeightedToken, tokenize};
+pub(crate) use bpe::END;
+pub use chunks::{CHUNK_TOKENS, PromptWarning, TokenizedPrompt, WeightedToken, tokenize, tokenize_padded};
 pub use encoder::{ClipSkip, ClipTextEncoder, TextEncoding};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::models::{Parts, sha256};
-use crate::random_checkpoint::{SD15_SHA256, write_sd15};
+use crate::random_checkpoint::{SD15, write_sd15};
 use crate::reference::Reference;
 
 /// Runs with `COMFY_TEST_FULL=1`; `COMFY_TEST_SD15` names the file, which is written if it is not there.
@@ -19,7 +19,7 @@ fn sd15_agrees() {
     if !path.exists() {
         write_sd15(&path).unwrap();
     }
-    assert_eq!(sha256(&path), SD15_SHA256);
+    assert_eq!(sha256(&path), SD15.sha256);
     let started = std::time::Instant::now();
     let parts = Parts::load(&path);
     println!("loaded in {:?}", started.elapsed());

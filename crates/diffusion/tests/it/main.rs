@@ -3,10 +3,11 @@
 // The allowances of clippy.toml reach test functions only, not the helpers that they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../../../testkit/src/random_checkpoint.rs"]
+#[path = "../../../testkit/src/random_checkpoint/mod.rs"]
 mod random_checkpoint;
 
 mod compare;
+mod families;
 mod full_size;
 mod hostile_files;
 mod models;

@@ -9,9 +9,9 @@ use comfy_diffusion::vae::Vae;
 use comfy_diffusion::{DiffusionModel, load_clip, load_model, load_vae};
 use sha2::{Digest, Sha256};
 
-use crate::random_checkpoint::{TINY_SHA256, write_tiny};
+use crate::random_checkpoint::{self, Layout};
 
-/// The tiny checkpoint's file; the folder is removed when the value is dropped.
+/// A generated checkpoint's file; the folder is removed when the value is dropped.
 pub struct Tiny {
     _folder: tempfile::TempDir,
     pub path: PathBuf,
@@ -19,10 +19,14 @@ pub struct Tiny {
 
 impl Tiny {
     pub fn new() -> Self {
+        Self::of(&random_checkpoint::TINY)
+    }
+
+    pub fn of(layout: &Layout) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.safetensors");
-        write_tiny(&path).unwrap();
-        assert_eq!(sha256(&path), TINY_SHA256);
+        let path = folder.path().join(layout.name).with_extension("safetensors");
+        layout.write(&path).unwrap();
+        assert_eq!(sha256(&path), layout.sha256);
         Self { _folder: folder, path }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use comfy_diffusion::sampling::ModelInputs;
 use comfy_diffusion::text::{ClipSkip, TextEncoding};
 
 use crate::compare::assert_close;
@@ -62,7 +63,10 @@ impl Reference {
         for timestep in [999u32, 500, 1] {
             let steps = Tensor::new(&[timestep as f32], &Device::Cpu).unwrap();
             let started = std::time::Instant::now();
-            let eps = parts.model.forward(self.get("unet_x"), &steps, self.get("clip_p0")).unwrap();
+            let eps = parts
+                .model
+                .forward(self.get("unet_x"), &steps, &ModelInputs::text(self.get("clip_p0").clone()))
+                .unwrap();
             println!("unet forward {:?}", started.elapsed());
             let name = format!("unet_eps_t{timestep}");
             assert_close(&name, &eps, self.get(&name), 2e-5);

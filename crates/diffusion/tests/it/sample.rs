@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::sampling::{
-    ConditioningEntry, Hooks, NoisePredictor, NoiseSchedule, SampleRequest, SamplingError, SamplingModel,
+    ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SampleRequest, SamplingError, SamplingModel,
     sample,
 };
 use comfy_diffusion::text::ClipSkip;
@@ -27,8 +27,8 @@ const PIXEL_TOLERANCE: u8 = 1;
 struct Predictor<'a>(&'a DiffusionModel);
 
 impl NoisePredictor for Predictor<'_> {
-    fn predict(&self, x: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor, SamplingError> {
-        self.0.forward(x, timestep, context).map_err(|e| candle_core::Error::Msg(e.to_string()).into())
+    fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor, SamplingError> {
+        self.0.forward(x, timestep, inputs).map_err(|e| candle_core::Error::Msg(e.to_string()).into())
     }
 }
 
@@ -64,8 +64,9 @@ impl<'a> Samples<'a> {
         request.noise_mask = noise_mask;
         (request.seed, request.steps, request.cfg) = (42, 4, 7.0);
         edit(&mut request);
-        let (predictor, schedule) = (Predictor(&self.parts.model), NoiseSchedule::sd15());
-        let model = SamplingModel::new(&predictor, &schedule, self.parts.model.latent_scale());
+        let predictor = Predictor(&self.parts.model);
+        let (schedule, scale) = (self.parts.model.schedule(), self.parts.model.latent_scale());
+        let model = SamplingModel::new(&predictor, schedule, scale);
         sample(&model, &request, Hooks::default()).unwrap()
     }
 

@@ -3,12 +3,17 @@
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::checkpoint::{CheckpointHeader, detect};
 use comfy_diffusion::families::Family;
+use comfy_diffusion::sampling::ModelInputs;
 use comfy_diffusion::text::ClipSkip;
 use comfy_diffusion::{Error, load_clip, load_model, load_vae};
 
 use crate::compare::assert_close;
 use crate::models::{TINY, Tiny, wave};
 use crate::reference::Reference;
+
+fn text(context: &Tensor) -> ModelInputs {
+    ModelInputs::text(context.clone())
+}
 
 #[test]
 fn text_agrees() {
@@ -32,11 +37,11 @@ fn layout_is_read_from_shapes() {
     assert_eq!(detection.family, Family::Sd1);
     let unet = detection.unet.unwrap();
     assert_eq!((unet.model_channels, unet.context_dim, unet.in_channels, unet.out_channels), (32, 64, 4, 4));
-    assert_eq!((unet.input_blocks.len(), unet.output_blocks.len(), unet.middle.depth), (12, 12, 1));
+    assert_eq!((unet.input_blocks.len(), unet.output_blocks.len(), unet.middle.len()), (12, 12, 2));
     let vae = detection.vae.unwrap();
     assert_eq!(vae.decoder_widths, [32, 64, 128, 128]);
     assert_eq!((vae.downscale(), vae.latent_channels, vae.decoder_blocks, vae.encoder_blocks), (8, 4, 3, 2));
-    let clip = detection.clip.unwrap();
+    let clip = detection.clip.unwrap().remove(0);
     assert_eq!((clip.width, clip.layers, clip.heads), (64, 2, 4));
 }
 
@@ -52,12 +57,12 @@ fn batched_equals_singles() {
     let steps = Tensor::new(&[900f32, 20.0], &Device::Cpu).unwrap();
     let (x, context) = (wave(&[2, 4, 8, 16], 0.1), wave(&[2, 77, 64], 0.9));
     let (latent, image) = (wave(&[2, 4, 4, 8], 0.3), wave(&[2, 3, 32, 16], 0.5));
-    let eps = TINY.model.forward(&x, &steps, &context).unwrap();
+    let eps = TINY.model.forward(&x, &steps, &text(&context)).unwrap();
     let decoded = TINY.vae.decode(&latent).unwrap();
     let encoded = TINY.vae.encode(&image).unwrap();
     for i in 0..2 {
         let one = |t: &Tensor| t.narrow(0, i, 1).unwrap();
-        let single = TINY.model.forward(&one(&x), &one(&steps), &one(&context)).unwrap();
+        let single = TINY.model.forward(&one(&x), &one(&steps), &text(&one(&context))).unwrap();
         assert_close("unet", &one(&eps), &single, 1e-5);
         assert_close("vae decode", &one(&decoded), &TINY.vae.decode(&one(&latent)).unwrap(), 1e-5);
         assert_close("vae encode", &one(&encoded), &TINY.vae.encode(&one(&image)).unwrap(), 1e-5);
@@ -71,7 +76,8 @@ fn batched_equals_singles() {
 #[test]
 fn odd_latent_sizes_are_accepted() {
     let steps = Tensor::new(&[500f32], &Device::Cpu).unwrap();
-    let eps = TINY.model.forward(&wave(&[1, 4, 9, 13], 0.0), &steps, &wave(&[1, 77, 64], 0.0)).unwrap();
+    let context = text(&wave(&[1, 77, 64], 0.0));
+    let eps = TINY.model.forward(&wave(&[1, 4, 9, 13], 0.0), &steps, &context).unwrap();
     assert_eq!(eps.dims(), [1, 4, 9, 13]);
 }
 
@@ -79,7 +85,7 @@ fn odd_latent_sizes_are_accepted() {
 fn wrong_shapes_are_errors() {
     let steps = Tensor::new(&[500f32], &Device::Cpu).unwrap();
     let (x, context) = (wave(&[1, 4, 8, 8], 0.0), wave(&[1, 77, 64], 0.0));
-    let forward = |x: &Tensor, context: &Tensor| TINY.model.forward(x, &steps, context);
+    let forward = |x: &Tensor, context: &Tensor| TINY.model.forward(x, &steps, &text(context));
     assert!(matches!(forward(&wave(&[1, 3, 8, 8], 0.0), &context), Err(Error::InvalidArgument(_))));
     assert!(matches!(forward(&wave(&[2, 4, 8, 8], 0.0), &context), Err(Error::InvalidArgument(_))));
     assert!(matches!(forward(&x, &wave(&[1, 77, 768], 0.0)), Err(Error::InvalidArgument(_))));
@@ -96,8 +102,8 @@ fn half_precision_stays_close() {
     assert_eq!(model.weight_bytes() * 2, TINY.model.weight_bytes());
     let steps = Tensor::new(&[500f32], &Device::Cpu).unwrap();
     let (x, context) = (wave(&[1, 4, 8, 8], 0.2), wave(&[1, 77, 64], 0.4));
-    let half = model.forward(&x, &steps, &context).unwrap();
-    let full = TINY.model.forward(&x, &steps, &context).unwrap();
+    let half = model.forward(&x, &steps, &text(&context)).unwrap();
+    let full = TINY.model.forward(&x, &steps, &text(&context)).unwrap();
     let distance = crate::compare::distance(&half, &full);
     assert!(distance.cosine > 0.9999, "{distance:?}");
     assert_eq!(half.dtype(), DType::F32);

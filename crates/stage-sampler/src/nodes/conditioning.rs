@@ -3,9 +3,10 @@
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use crate::{error, tensors};
-use comfy_diffusion::text::ClipSkip;
+use comfy_diffusion::text::{ClipSkip, ClipTextEncoder, TextEncoding};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{ConditioningEntry, Ctx, Data, Inputs, Node, NodeError, Outputs};
+use std::sync::Arc;
 
 pub(super) struct ClipTextEncode;
 
@@ -27,16 +28,31 @@ impl Node<SamplerState> for ClipTextEncode {
     }
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
-        let (clip, skip) = ctx.state.clip(inputs.recipe("clip")?)?;
-        let skip = skip.map_or(Ok(ClipSkip::LAST), ClipSkip::new).map_err(error::engine)?;
+        let (clip, skip) = clip(inputs, ctx)?;
         let encoding = clip.encode(inputs.text("text")?, skip).map_err(error::engine)?;
-        for warning in &encoding.warnings {
-            tracing::warn!(node = ctx.node_id, ?warning, "part of a prompt was left out");
-        }
-        let embedding = tensors::to_host(&encoding.embedding)?;
-        let pooled = tensors::to_host(&encoding.pooled)?;
-        Ok(Outputs::one(Data::Conditioning(vec![ConditioningEntry::new(embedding, Some(pooled))])))
+        Ok(Outputs::one(Data::Conditioning(vec![entry(&encoding, ctx)?])))
     }
+}
+
+/// The text encoder of the input `clip` and where it stops.
+pub(super) fn clip(
+    inputs: &Inputs,
+    ctx: &Ctx<'_, SamplerState>,
+) -> Result<(Arc<ClipTextEncoder>, ClipSkip), NodeError> {
+    let (clip, skip) = ctx.state.clip(inputs.recipe("clip")?)?;
+    Ok((clip, skip.map_or(Ok(ClipSkip::DEFAULT), ClipSkip::new).map_err(error::engine)?))
+}
+
+/// An encoded prompt as it goes on a link.
+pub(super) fn entry(
+    encoding: &TextEncoding,
+    ctx: &Ctx<'_, SamplerState>,
+) -> Result<ConditioningEntry, NodeError> {
+    for warning in &encoding.warnings {
+        tracing::warn!(node = ctx.node_id, ?warning, "part of a prompt was left out");
+    }
+    let pooled = tensors::to_host(&encoding.pooled)?;
+    Ok(ConditioningEntry::new(tensors::to_host(&encoding.embedding)?, Some(pooled)))
 }
 
 pub(super) struct ClipSetLastLayer;

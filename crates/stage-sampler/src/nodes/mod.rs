@@ -3,11 +3,16 @@
 mod conditioning;
 mod conditioning_changes;
 mod custom_sampling;
+#[cfg(test)]
+mod family_specs;
+mod inpaint;
 mod latent;
 mod loaders;
 mod model_sampling;
+mod pix2pix;
 mod regions;
 mod sampling;
+mod sdxl_text;
 #[cfg(test)]
 mod specs;
 mod vae;
@@ -54,4 +59,9 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &model_sampling::FREE_U_V2,
     &vae::VaeDecode,
     &vae::VaeEncode,
+    &sdxl_text::ClipTextEncodeSdxl,
+    &sdxl_text::ClipTextEncodeSdxlRefiner,
+    &inpaint::VaeEncodeForInpaint,
+    &inpaint::InpaintModelConditioning,
+    &pix2pix::InstructPixToPixConditioning,
 ];

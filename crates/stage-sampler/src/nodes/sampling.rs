@@ -3,11 +3,13 @@
 use super::regions;
 use crate::model_patches::PatchedModel;
 use crate::state::SamplerState;
-use crate::{error, memory, preview, tensors};
+use crate::{error, memory, model_inputs, preview, tensors};
 use candle_core::{DType, Device, Tensor};
+use comfy_diffusion::families::{Side, Start};
+use comfy_diffusion::sampling::preview::LatentColours;
 use comfy_diffusion::sampling::{
-    ConditioningEntry, Hooks, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest, SamplingError, StepInfo,
-    sample,
+    ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest,
+    SamplingError, StepInfo, sample,
 };
 use comfy_diffusion::{DiffusionModel, FreeU};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -134,8 +136,8 @@ pub(crate) struct Predictor<'a> {
 }
 
 impl NoisePredictor for Predictor<'_> {
-    fn predict(&self, x: &Tensor, timestep: &Tensor, context: &Tensor) -> Result<Tensor, SamplingError> {
-        self.model.forward_with(x, timestep, context, self.free_u).map_err(|error| match error {
+    fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor, SamplingError> {
+        self.model.forward_with(x, timestep, inputs, self.free_u).map_err(|error| match error {
             comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },
         })
@@ -158,8 +160,9 @@ fn run_sampler(
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
     let batch_index =
         latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
-    let positive = entries(inputs.conditioning("positive")?, device)?;
-    let negative = entries(inputs.conditioning("negative")?, device)?;
+    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
+    let positive = side(inputs.conditioning("positive")?, Side::Positive, model, &start)?;
+    let negative = side(inputs.conditioning("negative")?, Side::Negative, model, &start)?;
 
     let mut request = SampleRequest::new(&samples, &positive, &negative);
     request.noise_mask = noise_mask.as_ref();
@@ -173,19 +176,25 @@ fn run_sampler(
 
     let predictor = patched.predictor();
     let sampling = patched.sampling(&predictor);
+    let colours = LatentColours::of(model.family());
     let last_preview = Cell::new(None::<Instant>);
-    let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &last_preview);
+    let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &colours, &last_preview);
     let cancelled = || ctx.check_cancelled().is_err();
     let hooks = Hooks { on_step: Some(&mut on_step), cancelled: Some(&cancelled) };
     let result = sample(&sampling, &request, hooks).map_err(error::sampling)?;
     Ok(Outputs::one(Data::Latent(Latent { samples: tensors::to_host(&result)?, ..latent.clone() })))
 }
 
-pub(super) fn report(ctx: &Ctx<'_, SamplerState>, info: &StepInfo<'_>, last_preview: &Cell<Option<Instant>>) {
+pub(super) fn report(
+    ctx: &Ctx<'_, SamplerState>,
+    info: &StepInfo<'_>,
+    colours: &LatentColours,
+    last_preview: &Cell<Option<Instant>>,
+) {
     let due = last_preview.get().is_none_or(|at| at.elapsed() >= PREVIEW_INTERVAL);
     if ctx.previews
         && due
-        && let Some(jpeg) = preview::jpeg(info.denoised)
+        && let Some(jpeg) = preview::jpeg(info.denoised, colours)
     {
         ctx.preview("image/jpeg", jpeg);
         last_preview.set(Some(Instant::now()));
@@ -203,8 +212,8 @@ pub(super) fn require_memory_of(model: &DiffusionModel, shape: &[usize]) -> Resu
         return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {shape:?}")));
     };
     let config = model.unet().config();
-    if channels != config.in_channels {
-        let want = config.in_channels;
+    if channels != model.latent_channels() {
+        let want = model.latent_channels();
         return Err(NodeError::invalid(format!(
             "the latent has {channels} channels, this model works on {want}"
         )));
@@ -214,11 +223,20 @@ pub(super) fn require_memory_of(model: &DiffusionModel, shape: &[usize]) -> Resu
     memory::require("sampling at this size", memory::activations(pixels, config.model_channels, COPIES_ALIVE))
 }
 
-/// Brings a side's entries to the device.
-pub(super) fn entries(
+/// Brings a side's entries to the device and adds what the model takes besides the text.
+pub(super) fn side(
     conditioning: &Conditioning,
-    device: &Device,
+    side: Side,
+    model: &DiffusionModel,
+    start: &Start<'_>,
 ) -> Result<Vec<ConditioningEntry>, NodeError> {
+    let mut entries = entries(conditioning, start.latent.device())?;
+    model_inputs::complete(&mut entries, conditioning, side, model, start)?;
+    Ok(entries)
+}
+
+/// Brings a side's entries to the device.
+fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<ConditioningEntry>, NodeError> {
     let number = |entry: &comfy_stage::ConditioningEntry, name: &str, default: f64| {
         entry.extras.get(name).and_then(serde_json::Value::as_f64).unwrap_or(default)
     };
@@ -226,17 +244,20 @@ pub(super) fn entries(
         .iter()
         .map(|entry| {
             // What this engine does not apply must not be dropped in silence.
+            let known = |name: &&str| {
+                regions::APPLIED.contains(name)
+                    || model_inputs::NUMBERS.contains(name)
+                    || [model_inputs::CONCAT_LATENT, model_inputs::CONCAT_MASK].contains(name)
+            };
             let mut names = entry.extras.keys().chain(entry.tensors.keys()).map(String::as_str);
-            if let Some(name) = names.find(|name| !regions::APPLIED.contains(name)) {
+            if let Some(name) = names.find(|name| !known(name)) {
                 return Err(NodeError::invalid(format!(
                     "conditioning with `{name}` is not supported by this sampler"
                 )));
             }
             let embedding =
                 tensors::to_device(&entry.embedding, device)?.to_dtype(DType::F32).map_err(error::tensor)?;
-            let pooled = entry.pooled.as_ref().map(|p| tensors::to_device(p, device)).transpose()?;
             Ok(ConditioningEntry {
-                pooled,
                 area: regions::area(entry)?,
                 mask: regions::mask(entry, device)?,
                 strength: number(entry, "strength", 1.0),

@@ -3,6 +3,8 @@
 use crate::state::SamplerState;
 use crate::{error, memory, tensors};
 use candle_core::Tensor;
+use comfy_artifacts::HostTensor;
+use comfy_diffusion::vae::Vae;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
 
@@ -64,19 +66,26 @@ impl Node<SamplerState> for VaeEncode {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let vae = ctx.state.vae(inputs.recipe("vae")?)?;
-        let image =
-            tensors::image_to_encoder(inputs.image("pixels")?, vae.config().downscale(), &ctx.state.device)?;
-        let encode = |one: &Tensor| {
-            let pixels = one.dims().iter().skip(2).product();
-            memory::require(
-                "encoding this picture",
-                memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE),
-            )?;
-            vae.encode(one).map_err(error::engine)
-        };
-        let latent = one_by_one(&image, ctx, encode)?;
-        Ok(Outputs::one(Data::Latent(Latent::new(tensors::to_host(&latent)?))))
+        Ok(Outputs::one(Data::Latent(Latent::new(encode(&vae, inputs.image("pixels")?, ctx)?))))
     }
+}
+
+/// Encodes an IMAGE, losing the pixels at its rim that do not fill a latent cell.
+pub(super) fn encode(
+    vae: &Vae,
+    image: &HostTensor,
+    ctx: &Ctx<'_, SamplerState>,
+) -> Result<HostTensor, NodeError> {
+    let image = tensors::image_to_encoder(image, vae.config().downscale(), &ctx.state.device)?;
+    let encode = |one: &Tensor| {
+        let pixels = one.dims().iter().skip(2).product();
+        memory::require(
+            "encoding this picture",
+            memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE),
+        )?;
+        vae.encode(one).map_err(error::engine)
+    };
+    tensors::to_host(&one_by_one(&image, ctx, encode)?)
 }
 
 /// Works through a batch picture by picture: the working memory stays that of one, and a cancelled job ends soon.

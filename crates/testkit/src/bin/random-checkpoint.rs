@@ -1,19 +1,18 @@
-//! Writes a reproducible random checkpoint: `random-checkpoint tiny|sd15 OUT`.
+//! Writes a reproducible random checkpoint: `random-checkpoint KIND OUT`.
 
 use std::path::PathBuf;
 
-use comfy_testkit::random_checkpoint::{write_sd15, write_tiny};
+use comfy_testkit::random_checkpoint::LAYOUTS;
 
 fn main() -> anyhow::Result<()> {
+    let kinds = LAYOUTS.map(|layout| layout.name).join("|");
     let mut arguments = std::env::args().skip(1);
-    let (Some(size), Some(out), None) = (arguments.next(), arguments.next(), arguments.next()) else {
-        anyhow::bail!("usage: random-checkpoint tiny|sd15 OUT");
+    let (Some(kind), Some(out), None) = (arguments.next(), arguments.next(), arguments.next()) else {
+        anyhow::bail!("usage: random-checkpoint {kinds} OUT");
     };
-    let out = PathBuf::from(out);
-    match size.as_str() {
-        "tiny" => write_tiny(&out)?,
-        "sd15" => write_sd15(&out)?,
-        other => anyhow::bail!("unknown size `{other}`, expected `tiny` or `sd15`"),
-    }
+    let Some(layout) = LAYOUTS.iter().find(|layout| layout.name == kind) else {
+        anyhow::bail!("unknown kind `{kind}`, expected one of {kinds}");
+    };
+    layout.write(&PathBuf::from(out))?;
     Ok(())
 }

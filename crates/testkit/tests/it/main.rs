@@ -7,5 +7,6 @@ mod bad_input;
 mod client;
 mod cluster;
 mod crashes;
+mod families;
 mod main_job;
 mod pictures;

@@ -1,12 +1,14 @@
 //! The samplers that take their parts from other nodes.
 
-use super::super::sampling::{cfg, entries, report, require_memory};
+use super::super::sampling::{cfg, report, require_memory, side};
 use super::guiders::{GuiderRecipe, SINGLE_SIDES};
 use super::{links, model, noise};
 use crate::model_patches::PatchedModel;
 use crate::state::SamplerState;
 use crate::{error, tensors};
 use candle_core::Tensor;
+use comfy_diffusion::families::{Side, Start};
+use comfy_diffusion::sampling::preview::LatentColours;
 use comfy_diffusion::sampling::{
     CustomRequest, GuidanceRule, Hooks, Sampler, SamplerOptions, StepInfo, sample_custom,
 };
@@ -123,10 +125,16 @@ fn run(
     require_memory(&patched.model, &samples)?;
     require_grown(&patched, &samples, sampler, &options)?;
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
+    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
     let sides = guide
         .sides
         .iter()
-        .map(|(_, conditioning)| entries(conditioning, device))
+        .enumerate()
+        // Every prompt but the first is one to be led away from.
+        .map(|(place, (_, conditioning))| {
+            let role = if place == 0 { Side::Positive } else { Side::Negative };
+            side(conditioning, role, &patched.model, &start)
+        })
         .collect::<Result<Vec<_>, NodeError>>()?;
     let sides: Vec<_> = sides.iter().map(Vec::as_slice).collect();
 
@@ -142,11 +150,12 @@ fn run(
         options,
         sigmas: &sigmas,
     };
+    let colours = LatentColours::of(patched.model.family());
     let last_preview = Cell::new(None::<Instant>);
     let mut denoised = None::<Tensor>;
     let mut on_step = |info: &StepInfo<'_>| {
         denoised = Some(info.denoised.clone());
-        report(ctx, info, &last_preview);
+        report(ctx, info, &colours, &last_preview);
     };
     let cancelled = || ctx.check_cancelled().is_err();
     let hooks = Hooks { on_step: Some(&mut on_step), cancelled: Some(&cancelled) };
