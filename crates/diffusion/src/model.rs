@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::adapters::{Patches, UsedAdapter};
-use crate::blocks::{AttentionPrecision, Unet};
+use crate::blocks::{AttentionPrecision, FreeU, Unet};
 use crate::checkpoint::{
     ClipConfig, Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect,
 };
@@ -88,6 +88,20 @@ impl DiffusionModel {
     /// # Errors
     /// [`Error::InvalidArgument`] if shapes do not match the network or each other.
     pub fn forward(&self, x: &Tensor, timesteps: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
+        self.forward_with(x, timesteps, inputs, &[])
+    }
+
+    /// As [`DiffusionModel::forward`], with weights on the inputs of the network's ascending half.
+    ///
+    /// # Errors
+    /// As [`DiffusionModel::forward`].
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        inputs: &ModelInputs,
+        free_u: &[FreeU],
+    ) -> Result<Tensor> {
         let x = match &inputs.concat {
             None => x.clone(),
             Some(concat) if concat.rank() == 4 && concat.dims().get(2..) == x.dims().get(2..) => {
@@ -101,7 +115,7 @@ impl DiffusionModel {
                 )));
             }
         };
-        self.unet.forward(&x, timesteps, &inputs.context, inputs.vector.as_ref())
+        self.unet.forward_with(&x, timesteps, (&inputs.context, inputs.vector.as_ref()), free_u)
     }
 }
 

@@ -103,7 +103,9 @@ fn widget_options(widget: &Widget) -> Map<String, Value> {
             insert_some(&mut options, "min", min.as_ref());
             insert_some(&mut options, "max", max.as_ref());
             insert_some(&mut options, "step", Some(step));
-            insert_some(&mut options, "round", round.as_ref());
+            // `false` is how a page is told not to round.
+            let round = round.map(|grid| if grid == 0.0 { json!(false) } else { json!(grid) });
+            insert_some(&mut options, "round", round);
             insert_some(&mut options, "display", display.as_ref());
         }
         Widget::Text { default, multiline, dynamic_prompts } => {

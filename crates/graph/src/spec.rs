@@ -90,6 +90,7 @@ pub enum Widget {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max: Option<f64>,
         step: f64,
+        /// The grid that the page rounds to; 0 for none, and the step's if left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         round: Option<f64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,6 +199,11 @@ impl InputSpec {
     pub fn float(name: &str, default: f64, (min, max): (f64, f64), step: f64, round: Option<f64>) -> Self {
         let widget = Widget::Float { default, min: Some(min), max: Some(max), step, round, display: None };
         Self::new(name, "FLOAT", Some(widget))
+    }
+
+    /// A number that the page must not round.
+    pub fn exact_float(name: &str, default: f64, range: (f64, f64), step: f64) -> Self {
+        Self::float(name, default, range, step, Some(0.0))
     }
 
     /// A text field.

@@ -6,6 +6,7 @@ mod memory;
 mod model_cache;
 mod model_files;
 mod model_inputs;
+mod model_patches;
 mod nodes;
 mod pickles;
 mod preview;
@@ -14,7 +15,7 @@ mod state;
 mod tensors;
 
 pub use config::Config;
-pub use nodes::NODES;
+pub use nodes::nodes;
 pub use state::SamplerState;
 
 use anyhow::Context as _;
@@ -36,5 +37,8 @@ pub async fn run(
     let store = Store::open(&config.artifacts_root).context("cannot open the artifact volume")?;
     let state = Arc::new(SamplerState::new(&config)?);
     // One compute thread: a device does one thing at a time, and the kernels use every core already.
-    StageServer::new(state, store, NODES, 1).serve(listener, shutdown).await.context("the gRPC server failed")
+    StageServer::new(state, store, nodes(), 1)
+        .serve(listener, shutdown)
+        .await
+        .context("the gRPC server failed")
 }

@@ -1,5 +1,6 @@
 //! What MODEL, CLIP and VAE links carry: how to make the part, never its weights.
 
+use crate::model_patches::ModelPatches;
 use comfy_diffusion::checkpoint::Float8;
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,13 @@ pub(crate) struct Recipe {
     /// What the weights are rounded to before they are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_dtype: Option<WeightDtype>,
+    /// Changes to how the diffusion model is sampled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub patches: ModelPatches,
+}
+
+fn is_default(patches: &ModelPatches) -> bool {
+    *patches == ModelPatches::default()
 }
 
 /// An adapter file and how much of it to apply.
@@ -62,7 +70,8 @@ impl Recipe {
     /// A part as its file has it.
     pub(crate) fn new(folder: &str, file: &str, fingerprint: String, part: Part) -> Self {
         let (folder, file) = (folder.into(), file.into());
-        Self { folder, file, fingerprint, part, clip_skip: None, loras: Vec::new(), weight_dtype: None }
+        let (loras, patches) = (Vec::new(), ModelPatches::default());
+        Self { folder, file, fingerprint, part, clip_skip: None, loras, weight_dtype: None, patches }
     }
 
     /// Reads a link's recipe and checks that it is for the expected part.

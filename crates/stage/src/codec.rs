@@ -1,6 +1,6 @@
 //! `Data` to and from the wire form of a value: small things inline, tensors in the artifact store.
 
-use crate::data::{Conditioning, ConditioningEntry, Data, Latent};
+use crate::data::{Conditioning, ConditioningEntry, Data, Guider, Latent};
 use crate::node::NodeError;
 use comfy_artifacts::{Bundle, HostTensor, Store};
 use comfy_graph::Value;
@@ -17,6 +17,7 @@ pub async fn publish(data: &Data, store: &Store) -> Result<Value, NodeError> {
         Data::Image(tensor) | Data::Mask(tensor) => single(data.kind(), tensor),
         Data::Latent(latent) => write_latent(latent),
         Data::Conditioning(conditioning) => write_conditioning(conditioning),
+        Data::Guider(guider) => write_guider(guider),
     };
     Ok(Value::Artifact(store.put_bundle(&bundle).await?))
 }
@@ -38,6 +39,7 @@ pub async fn fetch(value: &Value, store: &Store) -> Result<Data, NodeError> {
         "MASK" => Ok(Data::Mask(bundle.take("tensor")?)),
         "LATENT" => read_latent(bundle),
         "CONDITIONING" => read_conditioning(bundle),
+        "GUIDER" => read_guider(bundle),
         other => Err(NodeError::internal(format!(
             "artifact `{}` holds an unknown kind `{other}`",
             artifact.digest
@@ -83,22 +85,58 @@ fn write_conditioning(entries: &Conditioning) -> Bundle {
         description: description("CONDITIONING"),
         ..Bundle::default()
     };
-    for (i, entry) in entries.iter().enumerate() {
-        bundle.tensors.insert(format!("{i}.embedding"), entry.embedding.clone());
-        if let Some(pooled) = &entry.pooled {
-            bundle.tensors.insert(format!("{i}.pooled"), pooled.clone());
-        }
-        for (name, tensor) in &entry.tensors {
-            bundle.tensors.insert(format!("{i}.extra.{name}"), tensor.clone());
-        }
-    }
-    let extras: Vec<_> = entries.iter().map(|e| Json::Object(e.extras.clone())).collect();
-    bundle.description.insert("entries".into(), extras.into());
+    let extras = write_entries(entries, "", &mut bundle);
+    bundle.description.insert("entries".into(), extras);
     bundle
 }
 
 fn read_conditioning(mut bundle: Bundle) -> Result<Data, NodeError> {
-    let Some(Json::Array(entries)) = bundle.description.remove("entries") else {
+    let extras = bundle.description.remove("entries").unwrap_or_default();
+    Ok(Data::Conditioning(read_entries(extras, "", &mut bundle)?))
+}
+
+fn write_guider(guider: &Guider) -> Bundle {
+    let mut bundle = Bundle { description: description("GUIDER"), ..Bundle::default() };
+    let mut sides = Map::new();
+    for (name, entries) in &guider.sides {
+        sides.insert(name.clone(), write_entries(entries, &format!("{name}/"), &mut bundle));
+    }
+    bundle.principal = bundle.tensors.keys().next().cloned().unwrap_or_default();
+    bundle.description.insert("recipe".into(), guider.recipe.clone());
+    bundle.description.insert("sides".into(), sides.into());
+    bundle
+}
+
+fn read_guider(mut bundle: Bundle) -> Result<Data, NodeError> {
+    let recipe = bundle.description.remove("recipe");
+    let (Some(recipe), Some(Json::Object(descriptions))) = (recipe, bundle.description.remove("sides"))
+    else {
+        return Err(NodeError::internal("broken guider description"));
+    };
+    let mut sides = std::collections::BTreeMap::new();
+    for (name, extras) in descriptions {
+        let entries = read_entries(extras, &format!("{name}/"), &mut bundle)?;
+        sides.insert(name, entries);
+    }
+    Ok(Data::Guider(Guider { recipe, sides }))
+}
+
+/// Puts the tensors of entries into a bundle under a prefix and returns their extras.
+fn write_entries(entries: &Conditioning, prefix: &str, bundle: &mut Bundle) -> Json {
+    for (i, entry) in entries.iter().enumerate() {
+        bundle.tensors.insert(format!("{prefix}{i}.embedding"), entry.embedding.clone());
+        if let Some(pooled) = &entry.pooled {
+            bundle.tensors.insert(format!("{prefix}{i}.pooled"), pooled.clone());
+        }
+        for (name, tensor) in &entry.tensors {
+            bundle.tensors.insert(format!("{prefix}{i}.extra.{name}"), tensor.clone());
+        }
+    }
+    entries.iter().map(|e| Json::Object(e.extras.clone())).collect()
+}
+
+fn read_entries(extras: Json, prefix: &str, bundle: &mut Bundle) -> Result<Conditioning, NodeError> {
+    let Json::Array(entries) = extras else {
         return Err(NodeError::internal("broken conditioning description"));
     };
     let mut conditioning = Vec::with_capacity(entries.len());
@@ -106,10 +144,10 @@ fn read_conditioning(mut bundle: Bundle) -> Result<Data, NodeError> {
         let Json::Object(extras) = extras else {
             return Err(NodeError::internal("broken conditioning description"));
         };
-        let mut entry = ConditioningEntry::new(bundle.take(&format!("{i}.embedding"))?, None);
-        entry.pooled = bundle.tensors.remove(&format!("{i}.pooled"));
+        let mut entry = ConditioningEntry::new(bundle.take(&format!("{prefix}{i}.embedding"))?, None);
+        entry.pooled = bundle.tensors.remove(&format!("{prefix}{i}.pooled"));
         entry.extras = extras;
-        let prefix = format!("{i}.extra.");
+        let prefix = format!("{prefix}{i}.extra.");
         let names: Vec<_> = bundle.tensors.keys().filter(|k| k.starts_with(&prefix)).cloned().collect();
         for name in names {
             let tensor = bundle.take(&name)?;
@@ -117,7 +155,7 @@ fn read_conditioning(mut bundle: Bundle) -> Result<Data, NodeError> {
         }
         conditioning.push(entry);
     }
-    Ok(Data::Conditioning(conditioning))
+    Ok(conditioning)
 }
 
 #[cfg(test)]
@@ -133,6 +171,10 @@ mod tests {
         let mut entry = ConditioningEntry::new(tensor(&[1, 77, 8], 0.5), Some(tensor(&[1, 8], 1.0)));
         entry.tensors.insert("mask".into(), tensor(&[1, 4, 4], 0.0));
         entry.extras.insert("strength".into(), json!(0.7));
+        let plain = ConditioningEntry::new(tensor(&[1, 77, 8], 3.0), None);
+        let sides = [("negative", vec![]), ("positive", vec![entry.clone(), plain])];
+        let sides = sides.into_iter().map(|(name, entries)| (name.to_owned(), entries)).collect();
+        let guider = Guider { recipe: json!({"cfg": 7.5}), sides };
         let mut latent = Latent::new(tensor(&[2, 4, 8, 8], 0.1));
         latent.noise_mask = Some(tensor(&[1, 64, 64], 1.0));
         latent.batch_index = Some(vec![3, 5]);
@@ -142,6 +184,8 @@ mod tests {
             Data::Image(tensor(&[1, 2, 2, 3], 0.25)),
             Data::Mask(tensor(&[1, 2, 2], 0.75)),
             Data::Latent(latent),
+            Data::Guider(guider),
+            Data::Guider(Guider { recipe: Json::Null, sides: Default::default() }),
             Data::Conditioning(vec![entry, ConditioningEntry::new(tensor(&[1, 77, 8], 2.0), None)]),
         ] {
             let value = publish(&data, &store).await.unwrap();

@@ -14,7 +14,8 @@ pub enum Data {
     Mask(HostTensor),
     Latent(Latent),
     Conditioning(Conditioning),
-    /// How to make a MODEL, CLIP or VAE.
+    Guider(Guider),
+    /// How to make a MODEL, CLIP or VAE, or what a SAMPLER, SIGMAS or NOISE link says.
     Recipe(serde_json::Value),
 }
 
@@ -27,6 +28,7 @@ impl Data {
             Data::Mask(_) => "MASK",
             Data::Latent(_) => "LATENT",
             Data::Conditioning(_) => "CONDITIONING",
+            Data::Guider(_) => "GUIDER",
             Data::Recipe(_) => "recipe",
         }
     }
@@ -47,6 +49,15 @@ impl Latent {
     pub fn new(samples: HostTensor) -> Self {
         Self { samples, noise_mask: None, batch_index: None }
     }
+}
+
+/// A GUIDER: a model and the prompts that steer it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guider {
+    /// Which model and how it is guided.
+    pub recipe: serde_json::Value,
+    /// The prompts by the name of their side, such as `positive`.
+    pub sides: BTreeMap<String, Conditioning>,
 }
 
 /// A CONDITIONING: the entries are combined by the sampler.

@@ -1,6 +1,6 @@
 //! Typed access to what fills a node's inputs.
 
-use crate::data::{Conditioning, Data, Latent};
+use crate::data::{Conditioning, Data, Guider, Latent};
 use crate::node::NodeError;
 use comfy_artifacts::HostTensor;
 use comfy_graph::Literal;
@@ -54,7 +54,8 @@ impl Inputs {
         mask, opt_mask, Data::Mask(t) => t, &HostTensor, "MASK";
         latent, opt_latent, Data::Latent(l) => l, &Latent, "LATENT";
         conditioning, opt_conditioning, Data::Conditioning(c) => c, &Conditioning, "CONDITIONING";
-        recipe, opt_recipe, Data::Recipe(r) => r, &serde_json::Value, "model recipe";
+        guider, opt_guider, Data::Guider(g) => g, &Guider, "GUIDER";
+        recipe, opt_recipe, Data::Recipe(r) => r, &serde_json::Value, "recipe";
     }
 
     /// Takes a required number, whole or not.

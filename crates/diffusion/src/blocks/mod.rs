@@ -2,6 +2,7 @@
 
 mod attention;
 mod cpu;
+mod free_u;
 mod layers;
 mod residual;
 mod timestep;
@@ -9,6 +10,7 @@ mod transformer;
 mod unet;
 
 pub(crate) use attention::{AttentionPrecision, Mask, attention};
+pub use free_u::FreeU;
 pub(crate) use layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
 pub(crate) use residual::{Residual, ResidualNames};
 pub(crate) use timestep::timestep_embedding;

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    AttentionPrecision, Conv2d, ConvShape, GroupNorm, Linear, Residual, ResidualNames, SpatialTransformer,
-    TransformerShape, timestep_embedding,
+    AttentionPrecision, Conv2d, ConvShape, FreeU, GroupNorm, Linear, Residual, ResidualNames,
+    SpatialTransformer, TransformerShape, timestep_embedding,
 };
 use crate::checkpoint::{InputBlock, ResidualBlock, UnetConfig, Weights};
 use crate::error::{Error, Result};
@@ -111,6 +111,21 @@ impl Unet {
         context: &Tensor,
         vector: Option<&Tensor>,
     ) -> Result<Tensor> {
+        self.forward_with(x, timesteps, (context, vector), &[])
+    }
+
+    /// As [`Unet::forward`], with weights on the inputs of the ascending half.
+    ///
+    /// # Errors
+    /// As [`Unet::forward`].
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        conditioning: (&Tensor, Option<&Tensor>),
+        free_u: &[FreeU],
+    ) -> Result<Tensor> {
+        let (context, vector) = conditioning;
         self.check(x, timesteps, context, vector)?;
         let embedding = timestep_embedding(timesteps, self.config.model_channels, x.device())?;
         let mut embedding = embed(&self.time_embed, &embedding.to_dtype(self.dtype)?)?;
@@ -137,7 +152,10 @@ impl Unet {
             h = residual.forward(&h, Some(&embedding))?;
         }
         for (stage, upsample) in &self.output_blocks {
-            let skip = skips.pop().expect("the layout was checked to have one skip per output block");
+            let mut skip = skips.pop().expect("the layout was checked to have one skip per output block");
+            for weigh in free_u {
+                (h, skip) = weigh.apply(h, skip, self.config.model_channels)?;
+            }
             h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context)?;
             if let (Some(convolution), Some(next)) = (upsample, skips.last()) {
                 // An odd size was rounded up on the way down, so the target size is the skip's, not twice ours.

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::error::{Result, SamplingError};
 use super::noise::TorchGenerator;
+use super::options::SamplerOptions;
 use super::schedule::NoiseSchedule;
 
 /// Estimates the clean latent behind a noisy one.
@@ -52,13 +53,20 @@ pub struct StepInfo<'a> {
 pub struct SampleCtx<'a> {
     seed: u64,
     schedule: &'a NoiseSchedule,
+    options: SamplerOptions,
     on_step: Option<&'a mut dyn FnMut(&StepInfo<'_>)>,
     cancelled: Option<&'a dyn Fn() -> bool>,
 }
 
 impl<'a> SampleCtx<'a> {
     pub fn new(seed: u64, schedule: &'a NoiseSchedule) -> Self {
-        Self { seed, schedule, on_step: None, cancelled: None }
+        Self { seed, schedule, options: SamplerOptions::default(), on_step: None, cancelled: None }
+    }
+
+    /// Sets what the sampler is told beyond its name.
+    pub fn with_options(mut self, options: SamplerOptions) -> Self {
+        self.options = options;
+        self
     }
 
     /// Calls `on_step` after the first model evaluation of every step.
@@ -79,6 +87,10 @@ impl<'a> SampleCtx<'a> {
 
     pub fn schedule(&self) -> &'a NoiseSchedule {
         self.schedule
+    }
+
+    pub fn options(&self) -> &SamplerOptions {
+        &self.options
     }
 
     /// Returns the stream a sampler draws its own noise from.

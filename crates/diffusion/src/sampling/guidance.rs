@@ -1,11 +1,16 @@
 //! Guidance: from a network that predicts noise to a denoiser that follows a prompt.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use candle_core::Tensor;
 
 use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
 use super::model_inputs::ModelInputs;
 use super::prediction::Prediction;
+use super::regions::{Placed, Region, RegionMask, Sum, place};
+use super::rules::{DualStyle, GuidanceRule, is_one, rescaled, toward};
 use super::schedule::NoiseSchedule;
 
 /// Predicts the noise in a latent; the network behind a checkpoint's model part.
@@ -20,15 +25,6 @@ pub trait NoisePredictor {
     fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor>;
 }
 
-/// A rectangle of the latent, in latent pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Area {
-    pub x: usize,
-    pub y: usize,
-    pub width: usize,
-    pub height: usize,
-}
-
 /// One prompt of a side, with where, when and how strongly it counts.
 #[derive(Debug, Clone)]
 pub struct ConditioningEntry {
@@ -38,8 +34,8 @@ pub struct ConditioningEntry {
     pub vector: Option<Tensor>,
     /// Channels put behind those of the latent, for the model families that take them, `[B,C,h,w]` or `[1,C,h,w]`.
     pub concat: Option<Tensor>,
-    pub area: Option<Area>,
-    pub mask: Option<Tensor>,
+    pub area: Option<Region>,
+    pub mask: Option<RegionMask>,
     /// Weight against the other entries of the side.
     pub strength: f64,
     /// Share of the run at which the entry starts and ends to count.
@@ -63,13 +59,6 @@ impl ConditioningEntry {
     }
 
     fn validate(&self) -> Result<()> {
-        let reason = || "prompts count for the whole picture".to_owned();
-        if self.area.is_some() {
-            return Err(SamplingError::Unsupported { feature: "conditioning area", reason: reason() });
-        }
-        if self.mask.is_some() {
-            return Err(SamplingError::Unsupported { feature: "conditioning mask", reason: reason() });
-        }
         if self.embedding.rank() != 3 {
             let reason = format!("expected 3 dimensions, got {:?}", self.embedding.dims());
             return Err(SamplingError::invalid("conditioning", reason));
@@ -79,17 +68,6 @@ impl ConditioningEntry {
         }
         Ok(())
     }
-
-    fn inputs(&self, batch: usize) -> Result<ModelInputs> {
-        let (vector, concat) = (self.vector.clone(), self.concat.clone());
-        ModelInputs { vector, concat, ..ModelInputs::text(self.embedding.clone()) }.fit_batch(batch)
-    }
-
-    fn active(&self, schedule: &NoiseSchedule, sigma: f64) -> bool {
-        let start = schedule.percent_to_sigma(self.start_percent);
-        let end = schedule.percent_to_sigma(self.end_percent);
-        (end..=start).contains(&sigma)
-    }
 }
 
 /// A prompt's contexts are repeated to a common length only up to this factor; beyond it they run apart.
@@ -98,14 +76,24 @@ const MAX_CONTEXT_REPEATS: usize = 4;
 /// Follows the positive entries and leads away from the negative ones.
 ///
 /// # Source
-/// Ho and Salimans 2022 (classifier-free guidance), eq. 6; same values as ComfyUI's CFG guider.
+/// Ho and Salimans 2022 (classifier-free guidance), eq. 6; Brooks et al. 2023 (InstructPix2Pix), eq. 3, for two
+/// positive sides; same values as ComfyUI's CFG guiders.
 pub struct CfgDenoiser<'a> {
     predictor: &'a dyn NoisePredictor,
     schedule: &'a NoiseSchedule,
     prediction: Prediction,
-    positive: &'a [ConditioningEntry],
-    negative: &'a [ConditioningEntry],
-    cfg: f64,
+    sides: Vec<&'a [ConditioningEntry]>,
+    rule: GuidanceRule,
+    /// Share of the guided estimate that is brought back to the deviation of the positive one.
+    rescale: Option<f64>,
+    /// The sides at the size of the latent that was last seen.
+    placed: RefCell<Option<PlacedSides>>,
+}
+
+/// All sides at the size of one latent.
+struct PlacedSides {
+    shape: Vec<usize>,
+    sides: Rc<Vec<Vec<Placed>>>,
 }
 
 impl<'a> CfgDenoiser<'a> {
@@ -120,12 +108,35 @@ impl<'a> CfgDenoiser<'a> {
         negative: &'a [ConditioningEntry],
         cfg: f64,
     ) -> Result<Self> {
-        if !cfg.is_finite() {
+        Self::with_rule(predictor, schedule, &[positive, negative], GuidanceRule::Single { cfg })
+    }
+
+    /// Guides `predictor` by a rule.
+    ///
+    /// # Errors
+    /// Fails on an entry that cannot be used, and unless there are as many sides as the rule joins.
+    pub fn with_rule(
+        predictor: &'a dyn NoisePredictor,
+        schedule: &'a NoiseSchedule,
+        sides: &[&'a [ConditioningEntry]],
+        rule: GuidanceRule,
+    ) -> Result<Self> {
+        let (count, strengths) = match rule {
+            GuidanceRule::Single { cfg } => (2, vec![cfg]),
+            GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, .. } => {
+                (3, vec![cfg_conds, cfg_cond2_negative])
+            }
+        };
+        if let Some(cfg) = strengths.iter().find(|cfg| !cfg.is_finite()) {
             return Err(SamplingError::invalid("cfg", format!("{cfg} is not a finite number")));
         }
-        positive.iter().chain(negative).try_for_each(ConditioningEntry::validate)?;
-        let prediction = Prediction::default();
-        Ok(Self { predictor, schedule, prediction, positive, negative, cfg })
+        if sides.len() != count {
+            let reason = format!("{count} sides are joined, got {}", sides.len());
+            return Err(SamplingError::invalid("conditioning", reason));
+        }
+        sides.iter().copied().flatten().try_for_each(ConditioningEntry::validate)?;
+        let (sides, prediction) = (sides.to_vec(), Prediction::default());
+        Ok(Self { predictor, schedule, prediction, sides, rule, rescale: None, placed: RefCell::default() })
     }
 
     /// Sets what the network's output means.
@@ -134,95 +145,160 @@ impl<'a> CfgDenoiser<'a> {
         self
     }
 
-    /// Returns the estimate of x0 for each side, weighted over its active entries.
-    fn evaluate<const N: usize>(
-        &self,
-        x: &Tensor,
-        sigma: f64,
-        sides: [&[ConditioningEntry]; N],
-    ) -> Result<[Tensor; N]> {
-        let entries: Vec<(usize, &ConditioningEntry)> = sides
-            .iter()
-            .enumerate()
-            .flat_map(|(side, entries)| entries.iter().map(move |entry| (side, entry)))
-            .filter(|(_, entry)| entry.active(self.schedule, sigma))
-            .collect();
-        let batch = x.dim(0)?;
-        let inputs = entries.iter().map(|(_, entry)| entry.inputs(batch)).collect::<Result<Vec<_>>>()?;
-        let estimates = self.estimate_all(x, sigma, &inputs)?;
-        let mut sums: [Option<(Tensor, f64)>; N] = std::array::from_fn(|_| None);
-        for ((side, entry), estimate) in entries.iter().zip(estimates) {
-            let weighted = estimate.affine(entry.strength, 0.0)?;
-            sums[*side] = Some(match sums[*side].take() {
-                None => (weighted, entry.strength),
-                Some((sum, weight)) => ((sum + weighted)?, weight + entry.strength),
-            });
-        }
-        let mut results = Vec::with_capacity(N);
-        for sum in sums {
-            results.push(match sum {
-                Some((sum, weight)) if weight != 0.0 => sum.affine(1.0 / weight, 0.0)?,
-                // A side that says nothing at this level estimates nothing.
-                _ => x.zeros_like()?,
-            });
-        }
-        Ok(results.try_into().expect("one result was pushed per side"))
+    /// Brings a share of every guided estimate back to the deviation of the positive one.
+    pub fn rescale(mut self, share: Option<f64>) -> Self {
+        self.rescale = share;
+        self
     }
 
-    /// Estimates x0 once per entry, in one batch where their texts fit together.
-    fn estimate_all(&self, x: &Tensor, sigma: f64, inputs: &[ModelInputs]) -> Result<Vec<Tensor>> {
-        let Some(length) = common_length(inputs)? else {
-            return inputs
-                .iter()
-                .map(|one| Ok(self.estimate(x, sigma, std::slice::from_ref(one))?.remove(0)))
+    fn placed(&self, x: &Tensor) -> Result<Rc<Vec<Vec<Placed>>>> {
+        if let Some(placed) = self.placed.borrow().as_ref().filter(|placed| placed.shape == x.dims()) {
+            return Ok(placed.sides.clone());
+        }
+        if x.rank() != 4 {
+            let reason = format!("expected `[batch, channels, height, width]`, got {:?}", x.dims());
+            return Err(SamplingError::invalid("latent", reason));
+        }
+        let sides = Rc::new(place(&self.sides, self.schedule, x.dims())?);
+        *self.placed.borrow_mut() = Some(PlacedSides { shape: x.dims().to_vec(), sides: sides.clone() });
+        Ok(sides)
+    }
+
+    /// Returns the estimate of x0 for each side (by its place), weighted over its active entries.
+    fn evaluate<const N: usize>(&self, x: &Tensor, sigma: f64, sides: [usize; N]) -> Result<[Tensor; N]> {
+        let placed = self.placed(x)?;
+        let entries: Vec<(usize, &Placed)> = sides
+            .iter()
+            .enumerate()
+            .flat_map(|(result, side)| placed[*side].iter().map(move |entry| (result, entry)))
+            .filter(|(_, entry)| entry.active(sigma))
+            .collect();
+        let estimates = self.estimate_all(x, sigma, &entries)?;
+        let mut sums: [Sum; N] = std::array::from_fn(|_| Sum::default());
+        for ((result, entry), estimate) in entries.iter().zip(estimates) {
+            sums[*result].add(entry, &estimate, x.dims())?;
+        }
+        let results = sums.into_iter().map(|sum| sum.mean(x)).collect::<Result<Vec<_>>>()?;
+        Ok(results.try_into().expect("one result was made per side"))
+    }
+
+    /// Estimates x0 once per entry, each for its part of the latent; parts of one size go together.
+    fn estimate_all(&self, x: &Tensor, sigma: f64, entries: &[(usize, &Placed)]) -> Result<Vec<Tensor>> {
+        let size = |i: usize| entries[i].1.area.map(|area| (area.width, area.height));
+        let mut estimates = vec![None; entries.len()];
+        let mut left: Vec<usize> = (0..entries.len()).collect();
+        while let Some(&first) = left.first() {
+            let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|i| size(*i) == size(first));
+            let mut calls = Vec::with_capacity(group.len());
+            for i in &group {
+                let entry = entries[*i].1;
+                calls.push((entry.crop(x)?, entry.inputs_at(x)?));
+            }
+            for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, calls)?) {
+                estimates[i] = Some(estimate);
+            }
+            left = rest;
+        }
+        Ok(estimates.into_iter().flatten().collect())
+    }
+
+    /// Estimates x0 for latents of one size, in one batch where their texts fit together.
+    fn estimate_group(&self, sigma: f64, calls: Vec<(Tensor, ModelInputs)>) -> Result<Vec<Tensor>> {
+        let (xs, inputs): (Vec<Tensor>, Vec<ModelInputs>) = calls.into_iter().unzip();
+        let Some(length) = common_length(&inputs)? else {
+            return std::iter::zip(&xs, &inputs)
+                .map(|(x, one)| {
+                    Ok(self.estimate(sigma, std::slice::from_ref(x), std::slice::from_ref(one))?.remove(0))
+                })
                 .collect();
         };
         let repeat = |one: &ModelInputs| {
             let context = one.context.repeat((1, length / one.context.dim(1)?, 1))?;
             Ok(ModelInputs { context, ..one.clone() })
         };
-        self.estimate(x, sigma, &inputs.iter().map(repeat).collect::<Result<Vec<_>>>()?)
+        self.estimate(sigma, &xs, &inputs.iter().map(repeat).collect::<Result<Vec<_>>>()?)
     }
 
-    /// Estimates x0 for texts of one length in one call of the network.
-    fn estimate(&self, x: &Tensor, sigma: f64, inputs: &[ModelInputs]) -> Result<Vec<Tensor>> {
-        if inputs.is_empty() {
+    /// Estimates x0 for latents of one size and texts of one length in one call of the network.
+    fn estimate(&self, sigma: f64, xs: &[Tensor], inputs: &[ModelInputs]) -> Result<Vec<Tensor>> {
+        let Some(first) = xs.first() else {
             return Ok(Vec::new());
-        }
-        let batch = x.dim(0)?;
-        let rows = batch * inputs.len();
-        let scaled = x.affine(self.prediction.input_scale(sigma), 0.0)?;
-        let scaled = scaled.repeat((inputs.len(), 1, 1, 1))?;
-        let timestep = self.schedule.timestep(sigma) as f32;
-        let timesteps = Tensor::full(timestep, rows, x.device())?;
+        };
+        let batch = first.dim(0)?;
+        let scaled = Tensor::cat(xs, 0)?.affine(self.prediction.input_scale(sigma), 0.0)?;
+        let timestep = self.schedule.timestep(sigma);
+        let timesteps = Tensor::full(timestep, batch * xs.len(), first.device())?;
         let output = self.predictor.predict(&scaled, &timesteps, &ModelInputs::cat(inputs)?)?;
-        let output = output.to_dtype(x.dtype())?;
-        (0..inputs.len())
-            .map(|i| {
-                let output = output.narrow(0, i * batch, batch)?;
-                self.prediction.denoised(x, &output, sigma, timestep)
-            })
+        let output = output.to_dtype(first.dtype())?;
+        xs.iter()
+            .enumerate()
+            .map(|(i, x)| self.prediction.denoised(x, &output.narrow(0, i * batch, batch)?, sigma, timestep))
             .collect()
     }
 
-    fn guide(&self, cond: &Tensor, uncond: &Tensor) -> Result<Tensor> {
-        Ok((uncond + (cond - uncond)?.affine(self.cfg, 0.0)?)?)
+    fn guide(&self, x: &Tensor, sigma: f64, cond: &Tensor, uncond: &Tensor, cfg: f64) -> Result<Tensor> {
+        match self.rescale {
+            None => toward(uncond, cond, cfg),
+            Some(share) => rescaled(x, sigma, cond, uncond, cfg, share),
+        }
+    }
+
+    /// Joins three sides; the estimate guided away from comes second.
+    fn dual(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        strengths: (f64, f64),
+        style: DualStyle,
+    ) -> Result<(Tensor, Tensor)> {
+        let [first, second, negative] = self.evaluate(x, sigma, [0, 1, 2])?;
+        let (cfg_conds, cfg_negative) = strengths;
+        match style {
+            DualStyle::Nested => {
+                let pair = self.guide(x, sigma, &first, &second, cfg_conds)?;
+                Ok((toward(&negative, &pair, cfg_negative)?, second))
+            }
+            DualStyle::Regular => {
+                let base = self.guide(x, sigma, &second, &negative, cfg_negative)?;
+                Ok(((base + (first - second)?.affine(cfg_conds, 0.0)?)?, negative))
+            }
+        }
     }
 }
 
 impl Denoiser for CfgDenoiser<'_> {
     fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        if (self.cfg - 1.0).abs() <= 1e-9 {
-            // With cfg 1 the negative side cancels out, so it is not evaluated.
-            let [cond] = self.evaluate(x, sigma, [self.positive])?;
-            return Ok(cond);
+        // With strength 1 a side cancels out, so it is not evaluated.
+        match self.rule {
+            GuidanceRule::Single { cfg } if is_one(cfg) => {
+                let [cond] = self.evaluate(x, sigma, [0])?;
+                Ok(cond)
+            }
+            GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style: DualStyle::Regular }
+                if is_one(cfg_cond2_negative) =>
+            {
+                if is_one(cfg_conds) {
+                    let [first] = self.evaluate(x, sigma, [0])?;
+                    return Ok(first);
+                }
+                let [first, second] = self.evaluate(x, sigma, [0, 1])?;
+                toward(&second, &first, cfg_conds)
+            }
+            _ => Ok(self.denoise_both(x, sigma)?.denoised),
         }
-        Ok(self.denoise_both(x, sigma)?.denoised)
     }
 
     fn denoise_both(&self, x: &Tensor, sigma: f64) -> Result<Guided> {
-        let [cond, uncond] = self.evaluate(x, sigma, [self.positive, self.negative])?;
-        Ok(Guided { denoised: self.guide(&cond, &uncond)?, uncond })
+        match self.rule {
+            GuidanceRule::Single { cfg } => {
+                let [cond, uncond] = self.evaluate(x, sigma, [0, 1])?;
+                Ok(Guided { denoised: self.guide(x, sigma, &cond, &uncond, cfg)?, uncond })
+            }
+            GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style } => {
+                let (denoised, uncond) = self.dual(x, sigma, (cfg_conds, cfg_cond2_negative), style)?;
+                Ok(Guided { denoised, uncond })
+            }
+        }
     }
 }
 
@@ -253,6 +329,7 @@ mod tests {
 
     use candle_core::{DType, Device};
 
+    use super::super::regions::Area;
     use super::*;
 
     /// Predicts x_scaled * mean(context) + timestep / 1000 and keeps the shapes it saw.
@@ -343,11 +420,113 @@ mod tests {
     fn refuses_what_it_cannot_do() {
         let schedule = NoiseSchedule::sd15();
         let network = Linear::default();
-        let mut limited = entry(0.5, 77);
-        limited.area = Some(Area { x: 0, y: 0, width: 1, height: 1 });
-        let side = [limited];
-        let error = CfgDenoiser::new(&network, &schedule, &side, &[], 1.0).err().unwrap().to_string();
-        assert!(error.contains("area"), "{error}");
         assert!(CfgDenoiser::new(&network, &schedule, &[], &[], f64::NAN).is_err());
+        let rule = GuidanceRule::Single { cfg: 1.0 };
+        assert!(CfgDenoiser::with_rule(&network, &schedule, &[&[]], rule).is_err());
+        let mut outside = entry(0.5, 77);
+        outside.area = Some(Region::Pixels(Area { x: 2, y: 0, width: 1, height: 1 }));
+        let side = [outside];
+        let denoiser = CfgDenoiser::new(&network, &schedule, &side, &[], 1.0).unwrap();
+        let error = denoiser.denoise(&x(1), 1.0).unwrap_err().to_string();
+        assert!(error.contains("area"), "{error}");
+    }
+
+    #[test]
+    fn two_areas_draw_their_own_prompts() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let half = |value, x| {
+            let area = Region::Pixels(Area { x, y: 0, width: 8, height: 8 });
+            ConditioningEntry { area: Some(area), ..entry(value, 77) }
+        };
+        let positive = [half(0.2, 0), half(0.6, 8)];
+        let negative = [entry(0.1, 77)];
+        let wide = Tensor::ones((1, 4, 8, 16), DType::F32, &Device::Cpu).unwrap();
+        let denoiser = CfgDenoiser::new(&network, &schedule, &positive, &negative, 1.0).unwrap();
+        let rows: Vec<Vec<f32>> =
+            denoiser.denoise(&wide, 1.0).unwrap().get(0).unwrap().get(0).unwrap().to_vec2().unwrap();
+        for row in rows {
+            for (column, value) in row.into_iter().enumerate() {
+                let want = expected(1.0, if column < 8 { 0.2 } else { 0.6 }, 354.0);
+                assert!((value - want).abs() < 1e-5, "column {column}: {value} {want}");
+            }
+        }
+        // Both halves have one size, so they run as one batch.
+        assert_eq!(*network.shapes.borrow(), [(vec![2, 4, 8, 8], vec![2, 77, 8])]);
+        // With guidance the negative prompt runs on the whole picture and on each half.
+        let guided = CfgDenoiser::new(&network, &schedule, &positive, &negative, 3.0).unwrap();
+        let got = first(&guided.denoise(&wide, 1.0).unwrap());
+        let (cond, uncond) = (expected(1.0, 0.2, 354.0), expected(1.0, 0.1, 354.0));
+        assert!((got - (uncond + 3.0 * (cond - uncond))).abs() < 1e-5);
+        assert_eq!(
+            network.shapes.borrow()[1..],
+            [(vec![4, 4, 8, 8], vec![4, 77, 8]), (vec![1, 4, 8, 16], vec![1, 77, 8])]
+        );
+    }
+
+    #[test]
+    fn a_full_mask_is_no_mask() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let values = Tensor::ones((1, 16, 16), DType::F32, &Device::Cpu).unwrap();
+        let mask = RegionMask { values: values.clone(), strength: 1.0, area_from_bounds: false };
+        let masked = [ConditioningEntry { mask: Some(mask.clone()), ..entry(0.3, 77) }];
+        let plain = [entry(0.3, 77)];
+        let run = |side: &[ConditioningEntry]| {
+            let denoiser = CfgDenoiser::new(&network, &schedule, side, &plain, 5.0).unwrap();
+            let x = Tensor::arange(0f32, 64.0, &Device::Cpu).unwrap().reshape((1, 4, 4, 4)).unwrap();
+            denoiser.denoise(&x, 2.0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(run(&masked), run(&plain));
+        // Two prompts under masks of a half each draw their halves.
+        let left = values.narrow(2, 0, 8).unwrap().pad_with_zeros(2, 0, 8).unwrap();
+        let half = |values: Tensor, text| {
+            [ConditioningEntry { mask: Some(RegionMask { values, ..mask.clone() }), ..entry(text, 77) }]
+        };
+        let right = values.sub(&left).unwrap();
+        let both = [half(left, 0.2), half(right, 0.6)].concat();
+        let denoiser = CfgDenoiser::new(&network, &schedule, &both, &[], 1.0).unwrap();
+        let got =
+            denoiser.denoise(&Tensor::ones((1, 4, 16, 16), DType::F32, &Device::Cpu).unwrap(), 1.0).unwrap();
+        let row: Vec<f32> = got.get(0).unwrap().get(0).unwrap().get(0).unwrap().to_vec1().unwrap();
+        for (column, value) in row.into_iter().enumerate() {
+            let want = expected(1.0, if column < 8 { 0.2 } else { 0.6 }, 354.0);
+            assert!((value - want).abs() < 1e-5, "column {column}: {value} {want}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_all_is_no_range() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let plain = [entry(0.3, 77)];
+        let ranged = [ConditioningEntry { start_percent: 0.0, end_percent: 1.0, ..entry(0.3, 77) }];
+        for sigma in [1e-4, 0.5, 14.6, 100.0] {
+            let run = |side| {
+                let denoiser = CfgDenoiser::new(&network, &schedule, side, &[], 1.0).unwrap();
+                first(&denoiser.denoise(&x(1), sigma).unwrap())
+            };
+            assert_eq!(run(&ranged), run(&plain));
+        }
+    }
+
+    #[test]
+    fn two_positive_sides_join_by_their_style() {
+        let schedule = NoiseSchedule::sd15();
+        let network = Linear::default();
+        let sides = [[entry(0.2, 77)], [entry(0.4, 77)], [entry(0.6, 77)]];
+        let sides: Vec<&[ConditioningEntry]> = sides.iter().map(|s| s.as_slice()).collect();
+        let [a, b, n] = [0.2, 0.4, 0.6].map(|v| expected(1.0, v, 354.0));
+        let check = |cfg_conds: f64, cfg_cond2_negative: f64, style, want: f32, rows: usize| {
+            let rule = GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style };
+            let denoiser = CfgDenoiser::with_rule(&network, &schedule, &sides, rule).unwrap();
+            let got = first(&denoiser.denoise(&x(1), 1.0).unwrap());
+            assert!((got - want).abs() < 1e-5, "{style:?} {cfg_conds} {cfg_cond2_negative}: {got} {want}");
+            assert_eq!(network.shapes.borrow().last().unwrap().0[0], rows);
+        };
+        check(3.0, 2.0, DualStyle::Regular, n + 2.0 * (b - n) + 3.0 * (a - b), 3);
+        check(3.0, 1.0, DualStyle::Regular, b + 3.0 * (a - b), 2);
+        check(1.0, 1.0, DualStyle::Regular, a, 1);
+        check(3.0, 2.0, DualStyle::Nested, n + 2.0 * (b + 3.0 * (a - b) - n), 3);
     }
 }

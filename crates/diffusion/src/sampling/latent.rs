@@ -5,7 +5,8 @@ use candle_core::{DType, Tensor};
 use super::error::{Result, SamplingError};
 
 /// How values between latent pixels are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ResizeMethod {
     NearestExact,
     Bilinear,

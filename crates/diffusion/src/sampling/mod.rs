@@ -8,28 +8,38 @@ pub mod brownian;
 pub mod denoiser;
 pub mod error;
 pub mod guidance;
+mod inpaint;
 pub mod latent;
 pub mod model_inputs;
 pub mod noise;
+pub mod options;
 pub mod prediction;
 pub mod preview;
+pub mod regions;
+mod rules;
 pub mod sample;
 pub mod samplers;
 pub mod schedule;
 pub mod schedulers;
+pub mod sigmas;
 
 #[cfg(test)]
 mod fixtures;
 
 pub use denoiser::{Denoiser, Guided, SampleCtx, StepInfo};
 pub use error::{Result, SamplingError};
-pub use guidance::{Area, CfgDenoiser, ConditioningEntry, NoisePredictor};
+pub use guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
 pub use latent::{Crop, ResizeMethod, resize_latent};
 pub use model_inputs::ModelInputs;
 pub use noise::{TorchGenerator, prepare_noise};
+pub use options::{CfgPlusPlusForm, NoiseScale, SaSolverOptions, SamplerOptions, StepControl, Upscale};
 pub use prediction::Prediction;
 pub use preview::{PreviewImage, latent_preview};
-pub use sample::{Hooks, SampleRequest, SamplingModel, run_sigmas, sample};
+pub use regions::{Area, Region, RegionMask};
+pub use rules::{DualStyle, GuidanceRule};
+pub use sample::{
+    CustomRequest, Hooks, SampleRequest, SamplingModel, add_noise, run_sigmas, sample, sample_custom,
+};
 pub use samplers::{SAMPLERS, Sampler, SamplerFn, find_sampler};
-pub use schedule::NoiseSchedule;
+pub use schedule::{ContinuousTime, NoiseSchedule};
 pub use schedulers::{SCHEDULERS, ScheduleFn, Scheduler, find_scheduler};

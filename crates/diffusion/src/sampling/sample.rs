@@ -2,13 +2,15 @@
 
 use candle_core::{DType, Tensor};
 
-use super::denoiser::{Denoiser, Guided, SampleCtx, StepInfo};
+use super::denoiser::{Denoiser, SampleCtx, StepInfo};
 use super::error::{Result, SamplingError};
 use super::guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
-use super::latent::{ResizeMethod, resize_planes};
-use super::noise::{TorchGenerator, prepare_noise};
+use super::inpaint::InpaintDenoiser;
+use super::noise::prepare_noise;
+use super::options::SamplerOptions;
 use super::prediction::Prediction;
-use super::samplers::{InpaintNoise, Levels, Sampler, find_sampler};
+use super::rules::GuidanceRule;
+use super::samplers::{Levels, Sampler, find_sampler};
 use super::schedule::NoiseSchedule;
 use super::schedulers::{Scheduler, find_scheduler};
 
@@ -23,13 +25,44 @@ pub struct SamplingModel<'a> {
     pub latent_scale: f64,
     /// What the network's output means.
     pub prediction: Prediction,
+    /// Share of every guided estimate that is brought back to the deviation of the positive one.
+    pub rescale_cfg: Option<f64>,
+    /// Share by which a noise mask turns from soft to a hard edge that moves with the noise level.
+    pub differential: Option<f64>,
 }
 
 impl<'a> SamplingModel<'a> {
     /// A model that predicts noise, without changes to how it is sampled.
     pub fn new(predictor: &'a dyn NoisePredictor, schedule: &'a NoiseSchedule, latent_scale: f64) -> Self {
-        Self { predictor, schedule, latent_scale, prediction: Prediction::default() }
+        let prediction = Prediction::default();
+        Self { predictor, schedule, latent_scale, prediction, rescale_cfg: None, differential: None }
     }
+
+    /// Guides the model by a rule, away from the last side.
+    ///
+    /// # Errors
+    /// Fails on an entry that cannot be used, and unless there are as many sides as the rule joins.
+    pub fn guide(&self, sides: &[&'a [ConditioningEntry]], rule: GuidanceRule) -> Result<CfgDenoiser<'a>> {
+        let guide = CfgDenoiser::with_rule(self.predictor, self.schedule, sides, rule)?;
+        Ok(guide.prediction(self.prediction).rescale(self.rescale_cfg))
+    }
+}
+
+/// What a sampler runs on when levels, noise and guide are chosen apart.
+#[derive(Debug, Clone)]
+pub struct CustomRequest<'a> {
+    /// The latent on the link, `[B,C,h,w]`: not yet in the network's scale.
+    pub latent: &'a Tensor,
+    /// Where to sample (1) and where to keep the latent (0): `[h,w]`, `[B,h,w]` or `[B,1,h,w]` of any size.
+    pub noise_mask: Option<&'a Tensor>,
+    /// Unit noise of the latent's shape.
+    pub noise: &'a Tensor,
+    /// Seed of the noise that samplers draw on the way.
+    pub seed: u64,
+    pub sampler: &'a Sampler,
+    pub options: SamplerOptions,
+    /// Noise levels, falling.
+    pub sigmas: &'a [f64],
 }
 
 /// Everything a sampler node is given.
@@ -178,25 +211,60 @@ pub(super) fn scale_noise(
 pub fn sample(model: &SamplingModel<'_>, request: &SampleRequest<'_>, hooks: Hooks<'_>) -> Result<Tensor> {
     let sampler = find_sampler(request.sampler)?;
     let scheduler = find_scheduler(request.scheduler)?;
-    if request.latent.rank() != 4 || request.latent.elem_count() == 0 {
-        let reason = format!("expected `[batch, channels, height, width]`, got {:?}", request.latent.dims());
-        return Err(SamplingError::invalid("latent", reason));
-    }
-    let link = request.latent.to_dtype(DType::F32)?;
+    let link = check_latent(request.latent)?;
     let sigmas = run_sigmas(model.schedule, scheduler, sampler, request.steps, request.denoise)?;
     let sigmas = cut(sigmas, request);
     if sigmas.len() < 2 {
         return Ok(link);
     }
-    let guide =
-        CfgDenoiser::new(model.predictor, model.schedule, request.positive, request.negative, request.cfg)?
-            .prediction(model.prediction);
-    let latent = link.affine(model.latent_scale, 0.0)?;
+    let rule = GuidanceRule::Single { cfg: request.cfg };
+    let guide = model.guide(&[request.positive, request.negative], rule)?;
     let noise = match request.add_noise {
-        true => prepare_noise(&latent, request.seed, request.batch_index)?,
-        false => latent.zeros_like()?,
+        true => prepare_noise(&link, request.seed, request.batch_index)?,
+        false => link.zeros_like()?,
     };
-    let mut ctx = SampleCtx::new(request.seed, model.schedule);
+    let custom = CustomRequest {
+        latent: &link,
+        noise_mask: request.noise_mask,
+        noise: &noise,
+        seed: request.seed,
+        sampler,
+        options: SamplerOptions::default(),
+        sigmas: &sigmas,
+    };
+    sample_custom(model, &guide, &custom, hooks)
+}
+
+/// Runs a sampler on given levels, noise and guide. Without levels the latent comes back as it is; with a single one
+/// it only gets its noise.
+///
+/// # Shapes
+/// Returns a latent on the link's scale and in f32, of the request's shape unless the sampler grows it.
+///
+/// # Errors
+/// Fails on figures that cannot be used, if the network fails, or if the run was cancelled.
+pub fn sample_custom(
+    model: &SamplingModel<'_>,
+    guide: &dyn Denoiser,
+    request: &CustomRequest<'_>,
+    hooks: Hooks<'_>,
+) -> Result<Tensor> {
+    let link = check_latent(request.latent)?;
+    request.options.validate()?;
+    check_sigmas(request.sigmas)?;
+    let Some(first) = request.sigmas.first() else {
+        return Ok(link);
+    };
+    if request.options.upscale.is_some() && request.noise_mask.is_some() {
+        let reason = "a latent that grows cannot keep a part of itself".to_owned();
+        return Err(SamplingError::Unsupported { feature: "noise mask with upscaling", reason });
+    }
+    if request.noise.dims() != link.dims() {
+        let reason = format!("noise of shape {:?} for a latent of {:?}", request.noise.dims(), link.dims());
+        return Err(SamplingError::invalid("noise", reason));
+    }
+    let latent = link.affine(model.latent_scale, 0.0)?;
+    let mut ctx = SampleCtx::new(request.seed, model.schedule).with_options(request.options.clone());
     if let Some(on_step) = hooks.on_step {
         ctx = ctx.on_step(on_step);
     }
@@ -204,73 +272,58 @@ pub fn sample(model: &SamplingModel<'_>, request: &SampleRequest<'_>, hooks: Hoo
         ctx = ctx.cancelled(cancelled);
     }
     ctx.check()?;
-    let x = scale_noise(model.schedule, &noise, &latent, sigmas[0])?;
-    let sampled = match request.noise_mask {
-        None => (sampler.run)(&guide, x, &sigmas, &mut ctx)?,
-        Some(mask) => {
-            let noise = match sampler.inpaint_noise {
-                InpaintNoise::Initial => noise,
-                InpaintNoise::NextSeed => TorchGenerator::new(request.seed.wrapping_add(1))
-                    .randn_tensor(latent.dims(), latent.device())?,
-            };
-            let mask = fit_mask(mask, latent.dims())?;
-            let inpaint = InpaintDenoiser { inner: &guide, mask, noise, latent };
-            (sampler.run)(&inpaint, x, &sigmas, &mut ctx)?
-        }
+    let x = scale_noise(model.schedule, request.noise, &latent, *first)?;
+    let sampled = if request.sigmas.len() == 1 {
+        x
+    } else {
+        let inpaint =
+            request.noise_mask.map(|mask| InpaintDenoiser::new(model, guide, request, mask, latent));
+        let inpaint = inpaint.transpose()?;
+        let guide = inpaint.as_ref().map_or(guide, |inpaint| inpaint as &dyn Denoiser);
+        (request.sampler.run)(guide, x, request.sigmas, &mut ctx)?
     };
     Ok(sampled.affine(1.0 / model.latent_scale, 0.0)?)
 }
 
-/// Brings a mask to the size, channels and batch of a latent; values between 0 and 1 stay what they are.
-fn fit_mask(mask: &Tensor, shape: &[usize]) -> Result<Tensor> {
-    let (batch, height, width) = match *mask.dims() {
-        [height, width] => (1, height, width),
-        [batch, height, width] | [batch, 1, height, width] => (batch, height, width),
-        ref other => {
-            let reason = format!("expected `[batch, height, width]`, got {other:?}");
-            return Err(SamplingError::invalid("noise_mask", reason));
-        }
-    };
-    let mask = mask.to_dtype(DType::F32)?.reshape((batch, 1, height, width))?;
-    let mask = resize_planes(&mask, ResizeMethod::Bilinear, shape[2], shape[3])?;
-    let repeats = shape[0].div_ceil(batch);
-    let mask = mask.repeat((repeats, shape[1], 1, 1))?;
-    Ok(mask.narrow(0, 0, shape[0])?)
-}
-
-/// Keeps the unmasked part of a latent while the rest is sampled.
+/// Adds the noise of a stretch of levels to a latent, without removing any.
 ///
-/// Before every call the kept part is put at the call's noise level; after it, it is put back clean.
-struct InpaintDenoiser<'a> {
-    inner: &'a dyn Denoiser,
-    /// 1 where the latent is sampled.
-    mask: Tensor,
-    noise: Tensor,
-    latent: Tensor,
+/// # Errors
+/// Fails if the shapes do not match.
+///
+/// # Source
+/// Same values as ComfyUI `AddNoise`.
+pub fn add_noise(latent: &Tensor, noise: &Tensor, sigmas: &[f64], latent_scale: f64) -> Result<Tensor> {
+    let link = check_latent(latent)?;
+    check_sigmas(sigmas)?;
+    let level = match *sigmas {
+        [] => return Ok(link),
+        [only] => only,
+        [first, .., last] => (first - last).abs(),
+    };
+    let noisy = (noise.affine(level, 0.0)? + link.affine(latent_scale, 0.0)?)?;
+    Ok(noisy.affine(1.0 / latent_scale, 0.0)?)
 }
 
-impl InpaintDenoiser<'_> {
-    fn blend(&self, sampled: &Tensor, kept: &Tensor) -> Result<Tensor> {
-        let inverse = self.mask.affine(-1.0, 1.0)?;
-        Ok(((sampled * &self.mask)? + (kept * inverse)?)?)
+/// Refuses levels that no sampler can follow. They may rise, as they do when noise is put back into a latent.
+fn check_sigmas(sigmas: &[f64]) -> Result<()> {
+    if let Some(sigma) = sigmas.iter().find(|sigma| !(sigma.is_finite() && **sigma >= 0.0)) {
+        return Err(SamplingError::invalid("sigmas", format!("{sigma} is not a noise level")));
     }
-
-    fn at_level(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        self.blend(x, &(self.noise.affine(sigma, 0.0)? + &self.latent)?)
+    // Nothing can be taken away from a clean latent.
+    match sigmas.split_last() {
+        Some((_, before)) if before.contains(&0.0) => {
+            Err(SamplingError::invalid("sigmas", "only the last noise level may be 0"))
+        }
+        _ => Ok(()),
     }
 }
 
-impl Denoiser for InpaintDenoiser<'_> {
-    fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        let denoised = self.inner.denoise(&self.at_level(x, sigma)?, sigma)?;
-        self.blend(&denoised, &self.latent)
+fn check_latent(latent: &Tensor) -> Result<Tensor> {
+    if latent.rank() != 4 || latent.elem_count() == 0 {
+        let reason = format!("expected `[batch, channels, height, width]`, got {:?}", latent.dims());
+        return Err(SamplingError::invalid("latent", reason));
     }
-
-    fn denoise_both(&self, x: &Tensor, sigma: f64) -> Result<Guided> {
-        let guided = self.inner.denoise_both(&self.at_level(x, sigma)?, sigma)?;
-        // The unconditional estimate stays whole: it only gives a direction.
-        Ok(Guided { denoised: self.blend(&guided.denoised, &self.latent)?, uncond: guided.uncond })
-    }
+    Ok(latent.to_dtype(DType::F32)?)
 }
 
 #[cfg(test)]
@@ -381,5 +434,50 @@ mod tests {
         let hooks = Hooks { on_step: None, cancelled: Some(&|| true) };
         let result = sample(&model, &SampleRequest::new(&latent, &[], &[]), hooks);
         assert!(matches!(result, Err(SamplingError::Cancelled)));
+    }
+
+    /// Runs given levels with a sampler and no changes to the model.
+    fn run_custom(sampler: &str, sigmas: &[f64], options: SamplerOptions) -> Result<Tensor> {
+        let schedule = NoiseSchedule::sd15();
+        let model = SamplingModel::new(&Shrink, &schedule, 0.18215);
+        let positive = [ConditioningEntry::new(Tensor::full(0.9f32, (1, 77, 8), &Device::Cpu)?)];
+        let guide = model.guide(&[&positive, &[]], GuidanceRule::Single { cfg: 1.0 })?;
+        let latent = ones();
+        let request = CustomRequest {
+            latent: &latent,
+            noise_mask: None,
+            noise: &prepare_noise(&latent, 7, None)?,
+            seed: 7,
+            sampler: find_sampler(sampler)?,
+            options,
+            sigmas,
+        };
+        sample_custom(&model, &guide, &request, Hooks::default())
+    }
+
+    #[test]
+    fn few_levels_leave_the_latent_or_only_add_noise() {
+        let options = SamplerOptions::default;
+        assert_eq!(values(&run_custom("euler", &[], options()).unwrap()), vec![1.0; 64]);
+        let noise = values(&prepare_noise(&ones(), 7, None).unwrap());
+        for name in ["euler", "dpmpp_2m_sde", "uni_pc", "dpm_fast"] {
+            let noisy = values(&run_custom(name, &[2.0], options()).unwrap());
+            for (got, noise) in noisy.iter().zip(&noise) {
+                assert!((got - (1.0 + 2.0 * noise / 0.18215)).abs() < 1e-4, "{name}");
+            }
+        }
+        assert!(run_custom("euler", &[1.0, f64::NAN], options()).is_err());
+        assert!(run_custom("euler", &[1.0, 0.0, 0.0], options()).is_err());
+        assert!(run_custom("euler", &[1.0, 0.0], SamplerOptions::noisy(-1.0, 1.0)).is_err());
+    }
+
+    #[test]
+    fn added_noise_spans_the_levels() {
+        let noise = prepare_noise(&ones(), 7, None).unwrap();
+        let added = values(&add_noise(&ones(), &noise, &[3.0, 2.0, 1.0], 0.5).unwrap());
+        for (got, noise) in added.iter().zip(values(&noise)) {
+            assert!((got - (1.0 + 2.0 * noise / 0.5)).abs() < 1e-5);
+        }
+        assert_eq!(values(&add_noise(&ones(), &noise, &[], 0.5).unwrap()), vec![1.0; 64]);
     }
 }

@@ -1,5 +1,6 @@
 //! Schedulers: how a run's noise levels are spread over its steps.
 
+use super::beta_quantile::{beta_quantile, skewed_beta_quantile};
 use super::error::{Result, SamplingError};
 use super::schedule::NoiseSchedule;
 
@@ -38,7 +39,7 @@ pub fn find_scheduler(name: &str) -> Result<&'static Scheduler> {
 }
 
 /// Spaces `count` values evenly in f32, counted from the nearer end as `torch.linspace` does.
-fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
+pub(super) fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
     if count == 1 {
         return vec![start];
     }
@@ -49,7 +50,7 @@ fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
     (0..count).map(at).collect()
 }
 
-fn ended(levels: impl IntoIterator<Item = f32>) -> Vec<f64> {
+pub(super) fn ended(levels: impl IntoIterator<Item = f32>) -> Vec<f64> {
     levels.into_iter().map(f64::from).chain([0.0]).collect()
 }
 
@@ -83,7 +84,7 @@ fn normal(schedule: &NoiseSchedule, steps: usize) -> Vec<f64> {
 }
 
 fn uniform_timesteps(schedule: &NoiseSchedule, count: usize) -> Vec<f32> {
-    let index = |sigma: f32| schedule.timestep(f64::from(sigma)) as f32;
+    let index = |sigma: f32| schedule.timestep(f64::from(sigma));
     linspace(index(schedule.sigma_max()), index(schedule.sigma_min()), count)
 }
 
@@ -92,13 +93,16 @@ fn uniform_timesteps(schedule: &NoiseSchedule, count: usize) -> Vec<f32> {
 /// # Source
 /// Karras et al. 2022, eq. 5 with rho 7; same values as ComfyUI `karras`.
 fn karras(schedule: &NoiseSchedule, steps: usize) -> Vec<f64> {
-    const RHO: f32 = 7.0;
+    karras_levels(steps, f64::from(schedule.sigma_max()), f64::from(schedule.sigma_min()), 7.0)
+}
+
+/// Spaces the root of sigma of degree `rho` evenly between two levels.
+pub(super) fn karras_levels(steps: usize, sigma_max: f64, sigma_min: f64, rho: f64) -> Vec<f64> {
     // The roots of the ends are taken in f64 and everything between them in f32: Brownian noise tells levels apart
     // that differ in their last bit.
-    let root = |sigma: f32| f64::from(sigma).powf(1.0 / f64::from(RHO));
-    let (high, low) = (root(schedule.sigma_max()), root(schedule.sigma_min()));
+    let (high, low) = (sigma_max.powf(1.0 / rho), sigma_min.powf(1.0 / rho));
     let (start, change) = (high as f32, (low - high) as f32);
-    ended(linspace(0.0, 1.0, steps).into_iter().map(|ramp| (start + ramp * change).powf(RHO)))
+    ended(linspace(0.0, 1.0, steps).into_iter().map(|ramp| (start + ramp * change).powf(rho as f32)))
 }
 
 /// Spaces the logarithm of sigma evenly.
@@ -129,8 +133,16 @@ fn ddim_uniform(schedule: &NoiseSchedule, steps: usize) -> Vec<f64> {
 /// Lee et al. 2024 ("Beta Sampling is All You Need"), alpha = beta = 0.6; same values as ComfyUI `beta`.
 fn beta(schedule: &NoiseSchedule, steps: usize) -> Vec<f64> {
     const SHAPE: f64 = 0.6;
+    beta_levels(schedule, steps, SHAPE, SHAPE)
+}
+
+/// Spreads the time index by the quantiles of a beta distribution of any shape.
+pub(super) fn beta_levels(schedule: &NoiseSchedule, steps: usize, alpha: f64, beta: f64) -> Vec<f64> {
     let last = schedule.sigmas().len() - 1;
-    let quantile = |i: usize| super::beta_quantile::beta_quantile(1.0 - i as f64 / steps as f64, SHAPE);
+    let quantile = |i: usize| {
+        let share = 1.0 - i as f64 / steps as f64;
+        if alpha == beta { beta_quantile(share, alpha) } else { skewed_beta_quantile(share, alpha, beta) }
+    };
     let mut indices: Vec<usize> =
         (0..steps).map(|i| (quantile(i) * last as f64).round_ties_even() as usize).collect();
     // Two quantiles can round to one index, which would be a step of no length.

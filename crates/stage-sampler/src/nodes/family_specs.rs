@@ -1,6 +1,6 @@
 //! The specs of the nodes for single model families against ComfyUI's.
 
-use super::NODES;
+use super::nodes;
 use comfy_graph::CatalogNode;
 use comfy_graph::object_info::object_info;
 use serde_json::Value;
@@ -25,7 +25,7 @@ fn specs_are_those_of_comfyui() {
     let text = include_str!("../../tests/fixtures/object_info_families.json");
     let recorded: Value = serde_json::from_str(text).expect("the fixture is JSON");
     for (class, expected) in recorded.as_object().expect("classes by name") {
-        let spec = NODES.iter().map(|node| node.spec()).find(|spec| spec.class == *class);
+        let spec = nodes().iter().map(|node| node.spec()).find(|spec| spec.class == *class);
         let spec = spec.unwrap_or_else(|| panic!("no node `{class}`"));
         let node = CatalogNode { spec, stage: "sampler".into(), stage_fingerprint: String::new() };
         let mut found = object_info(&node);

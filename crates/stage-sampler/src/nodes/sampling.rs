@@ -1,37 +1,39 @@
 //! The samplers: from a latent and prompts to a denoised latent.
 
+use super::regions;
+use crate::model_patches::PatchedModel;
 use crate::state::SamplerState;
 use crate::{error, memory, model_inputs, preview, tensors};
 use candle_core::{DType, Device, Tensor};
-use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::families::{Side, Start};
 use comfy_diffusion::sampling::preview::LatentColours;
 use comfy_diffusion::sampling::{
     ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest,
-    SamplingError, SamplingModel, StepInfo, sample,
+    SamplingError, StepInfo, sample,
 };
+use comfy_diffusion::{DiffusionModel, FreeU};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Conditioning, Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-const MAX_STEPS: i128 = 10_000;
+pub(super) const MAX_STEPS: i128 = 10_000;
 /// Previews more often than this are not worth their cost.
 const PREVIEW_INTERVAL: Duration = Duration::from_millis(200);
 /// Feature maps of the UNet's full-size level that are alive at once, in multiples of its first width.
 const COPIES_ALIVE: usize = 12;
 
-fn sampler_names() -> InputSpec {
+pub(super) fn sampler_names() -> InputSpec {
     InputSpec::combo("sampler_name", &SAMPLERS.iter().map(|s| s.name).collect::<Vec<_>>())
         .tooltip("How the noise is removed.")
 }
 
-fn scheduler_names() -> InputSpec {
+pub(super) fn scheduler_names() -> InputSpec {
     InputSpec::combo("scheduler", &SCHEDULERS.iter().map(|s| s.name).collect::<Vec<_>>())
         .tooltip("How much noise is left after each step.")
 }
 
-fn cfg() -> InputSpec {
+pub(super) fn cfg() -> InputSpec {
     InputSpec::float("cfg", 8.0, (0.0, 100.0), 0.1, Some(0.01))
         .tooltip("How strictly to follow the prompt. High values overdo it.")
 }
@@ -128,13 +130,14 @@ fn switch(inputs: &Inputs, name: &str) -> Result<bool, NodeError> {
 }
 
 /// Lets the sampling half of the engine call a loaded network.
-struct Predictor<'a> {
-    model: &'a DiffusionModel,
+pub(crate) struct Predictor<'a> {
+    pub model: &'a DiffusionModel,
+    pub free_u: &'a [FreeU],
 }
 
 impl NoisePredictor for Predictor<'_> {
     fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor, SamplingError> {
-        self.model.forward(x, timestep, inputs).map_err(|error| match error {
+        self.model.forward_with(x, timestep, inputs, self.free_u).map_err(|error| match error {
             comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },
         })
@@ -149,16 +152,17 @@ fn run_sampler(
     adjust: impl FnOnce(&mut SampleRequest<'_>),
 ) -> Result<Outputs, NodeError> {
     let device = &ctx.state.device;
-    let model = ctx.state.model(inputs.recipe("model")?)?;
+    let patched = PatchedModel::open(ctx.state, inputs.recipe("model")?)?;
+    let model = &patched.model;
     let latent = inputs.latent("latent_image")?;
     let samples = tensors::to_device(&latent.samples, device)?;
-    require_memory(&model, &samples)?;
+    require_memory(model, &samples)?;
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
     let batch_index =
         latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
     let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
-    let positive = side(inputs.conditioning("positive")?, Side::Positive, &model, &start)?;
-    let negative = side(inputs.conditioning("negative")?, Side::Negative, &model, &start)?;
+    let positive = side(inputs.conditioning("positive")?, Side::Positive, model, &start)?;
+    let negative = side(inputs.conditioning("negative")?, Side::Negative, model, &start)?;
 
     let mut request = SampleRequest::new(&samples, &positive, &negative);
     request.noise_mask = noise_mask.as_ref();
@@ -170,9 +174,8 @@ fn run_sampler(
     request.scheduler = inputs.text("scheduler")?;
     adjust(&mut request);
 
-    let predictor = Predictor { model: &model };
-    let mut sampling = SamplingModel::new(&predictor, model.schedule(), model.latent_scale());
-    sampling.prediction = model.prediction();
+    let predictor = patched.predictor();
+    let sampling = patched.sampling(&predictor);
     let colours = LatentColours::of(model.family());
     let last_preview = Cell::new(None::<Instant>);
     let mut on_step = |info: &StepInfo<'_>| report(ctx, info, &colours, &last_preview);
@@ -182,7 +185,7 @@ fn run_sampler(
     Ok(Outputs::one(Data::Latent(Latent { samples: tensors::to_host(&result)?, ..latent.clone() })))
 }
 
-fn report(
+pub(super) fn report(
     ctx: &Ctx<'_, SamplerState>,
     info: &StepInfo<'_>,
     colours: &LatentColours,
@@ -199,9 +202,14 @@ fn report(
     ctx.progress(info.step as u64 + 1, info.total as u64);
 }
 
-fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeError> {
-    let &[batch, channels, height, width] = samples.dims() else {
-        return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {:?}", samples.dims())));
+pub(super) fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeError> {
+    require_memory_of(model, samples.dims())
+}
+
+/// Refuses a latent of a shape that the model cannot take or the memory cannot hold.
+pub(super) fn require_memory_of(model: &DiffusionModel, shape: &[usize]) -> Result<(), NodeError> {
+    let &[batch, channels, height, width] = shape else {
+        return Err(NodeError::invalid(format!("a latent has 4 dimensions, got {shape:?}")));
     };
     let config = model.unet().config();
     if channels != model.latent_channels() {
@@ -211,12 +219,12 @@ fn require_memory(model: &DiffusionModel, samples: &Tensor) -> Result<(), NodeEr
         )));
     }
     // Conditional and unconditional halves run as one batch.
-    let pixels = batch.saturating_mul(2).saturating_mul(height * width);
+    let pixels = batch.saturating_mul(2).saturating_mul(height.saturating_mul(width));
     memory::require("sampling at this size", memory::activations(pixels, config.model_channels, COPIES_ALIVE))
 }
 
 /// Brings a side's entries to the device and adds what the model takes besides the text.
-fn side(
+pub(super) fn side(
     conditioning: &Conditioning,
     side: Side,
     model: &DiffusionModel,
@@ -237,7 +245,7 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
         .map(|entry| {
             // What this engine does not apply must not be dropped in silence.
             let known = |name: &&str| {
-                ["strength", "start_percent", "end_percent"].contains(name)
+                regions::APPLIED.contains(name)
                     || model_inputs::NUMBERS.contains(name)
                     || [model_inputs::CONCAT_LATENT, model_inputs::CONCAT_MASK].contains(name)
             };
@@ -250,6 +258,8 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
             let embedding =
                 tensors::to_device(&entry.embedding, device)?.to_dtype(DType::F32).map_err(error::tensor)?;
             Ok(ConditioningEntry {
+                area: regions::area(entry)?,
+                mask: regions::mask(entry, device)?,
                 strength: number(entry, "strength", 1.0),
                 start_percent: number(entry, "start_percent", 0.0),
                 end_percent: number(entry, "end_percent", 1.0),

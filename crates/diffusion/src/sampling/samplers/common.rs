@@ -68,6 +68,14 @@ impl Step {
     }
 }
 
+/// Adds noise of a level to `x`; at level 0 none is drawn.
+pub(super) fn add_noise(x: Tensor, level: f64, noise: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    if level == 0.0 {
+        return Ok(x);
+    }
+    combine(&[(1.0, &x), (level, &noise()?)])
+}
+
 /// Draws noise of the shape of `x` from a sampler's own stream.
 pub(super) fn draw(noise: &mut super::super::noise::TorchGenerator, x: &Tensor) -> Result<Tensor> {
     noise.randn_tensor(x.dims(), x.device())

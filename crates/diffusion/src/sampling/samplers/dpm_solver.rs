@@ -4,7 +4,8 @@ use candle_core::Tensor;
 
 use super::super::denoiser::{Denoiser, SampleCtx, StepInfo};
 use super::super::error::{Result, SamplingError};
-use super::common::{combine, derivative, lambda, sigma_of};
+use super::super::options::StepControl;
+use super::common::{ancestral, combine, derivative, draw, lambda, sigma_of};
 
 /// The state at one lambda and the noise the model sees in it.
 struct Point<'a> {
@@ -36,6 +37,15 @@ impl<'a> Point<'a> {
         self.eps_of(&self.first_order(inner)?, inner)
     }
 
+    /// Returns a step of one order below `order` and one of that order.
+    fn pair(&self, to: f64, order: usize) -> Result<(Tensor, Tensor)> {
+        if order == 2 {
+            return Ok((self.first_order(to)?, self.second_order(to, 0.5, &self.eps_towards(to, 0.5)?)?));
+        }
+        let inner_eps = self.eps_towards(to, 1.0 / 3.0)?;
+        Ok((self.second_order(to, 1.0 / 3.0, &inner_eps)?, self.third_order(to, &inner_eps)?))
+    }
+
     fn second_order(&self, to: f64, share: f64, inner_eps: &Tensor) -> Result<Tensor> {
         let scale = sigma_of(to) * (to - self.at).exp_m1();
         let slope = scale / (2.0 * share);
@@ -54,6 +64,52 @@ impl<'a> Point<'a> {
         let scale = sigma_of(to) * length.exp_m1();
         let slope = sigma_of(to) / SHARES.1 * (length.exp_m1() / length - 1.0);
         combine(&[(1.0, self.x), (slope - scale, &self.eps), (-slope, &second_eps)])
+    }
+}
+
+/// Chooses step lengths from the errors of the last three steps.
+///
+/// # Source
+/// Soderlind 2003 (digital filters in adaptive time-stepping), the PID controller; figures as in k-diffusion.
+struct Controller {
+    length: f64,
+    exponents: [f64; 3],
+    /// Inverse errors, newest first.
+    inverse_errors: Option<[f64; 3]>,
+    accept_from: f64,
+}
+
+impl Controller {
+    fn new(control: StepControl, order: f64) -> Self {
+        let StepControl { proportional, integral, derivative, .. } = control;
+        let exponents = [
+            (proportional + integral + derivative) / order,
+            -(proportional + 2.0 * derivative) / order,
+            derivative / order,
+        ];
+        Self {
+            length: control.first_length,
+            exponents,
+            inverse_errors: None,
+            accept_from: control.accept_from,
+        }
+    }
+
+    /// Takes the error of a step, changes the length and says whether the step is good enough to keep.
+    fn accepts(&mut self, error: f64) -> bool {
+        let inverse = 1.0 / (error + 1e-8);
+        let mut errors = self.inverse_errors.unwrap_or([inverse; 3]);
+        errors[0] = inverse;
+        let product: f64 = errors.iter().zip(self.exponents).map(|(e, exponent)| e.powf(exponent)).product();
+        // The arc tangent bounds the change of length.
+        let factor = 1.0 + (product - 1.0).atan();
+        let accepted = factor >= self.accept_from;
+        if accepted {
+            errors = [errors[0], errors[0], errors[1]];
+        }
+        self.inverse_errors = Some(errors);
+        self.length *= factor;
+        accepted
     }
 }
 
@@ -103,20 +159,16 @@ pub(super) fn dpm_fast(
     Ok(x)
 }
 
-const ABSOLUTE_TOLERANCE: f64 = 0.0078;
-const RELATIVE_TOLERANCE: f64 = 0.05;
-const FIRST_LENGTH: f64 = 0.05;
-const ACCEPT_FROM: f64 = 0.81;
-
 /// Bounds a run whose step length collapses, for instance because the model gives no numbers.
 const MAX_STEPS: usize = 10_000;
 
-/// Chooses the step length from the difference between a second- and a third-order step.
+/// Chooses the step length from the difference between steps of neighbouring orders, the second and the third unless
+/// told otherwise.
 ///
 /// Steps are reported against the number of levels given, though how many there are is known only at the end.
 ///
 /// # Source
-/// Lu et al. 2022 (DPM-Solver), algorithm 3 (DPM-Solver-23); same values as ComfyUI `dpm_adaptive`.
+/// Lu et al. 2022 (DPM-Solver), algorithm 3 (DPM-Solver-12 and -23); same values as ComfyUI `dpm_adaptive`.
 pub(super) fn dpm_adaptive(
     model: &dyn Denoiser,
     mut x: Tensor,
@@ -125,19 +177,31 @@ pub(super) fn dpm_adaptive(
 ) -> Result<Tensor> {
     let (high, low) = ends(sigmas)?;
     let (mut from, end) = (lambda(high), lambda(low));
-    let mut length = FIRST_LENGTH;
+    let (eta, s_noise) = (ctx.options().eta.unwrap_or(0.0), ctx.options().s_noise());
+    let order = ctx.options().order.unwrap_or(3);
+    if !(2..=3).contains(&order) {
+        return Err(SamplingError::invalid("order", format!("{order} is not 2 or 3")));
+    }
+    let control = ctx.options().step_control;
+    let mut controller = Controller::new(control, if eta > 0.0 { 1.5 } else { order as f64 });
+    let mut noise = ctx.noise();
     let mut previous = x.clone();
     let mut step = 0;
     while from < end - 1e-5 {
-        if step == MAX_STEPS {
-            let reason = format!("no end after {MAX_STEPS} adaptive steps");
+        if step == MAX_STEPS || from + controller.length <= from {
+            let reason = format!("no end after {step} adaptive steps");
             return Err(SamplingError::invalid("sampler", reason));
         }
-        let to = end.min(from + length);
+        let to = end.min(from + controller.length);
+        let (down, up) = match ancestral(sigma_of(from), sigma_of(to), eta) {
+            (_, 0.0) => (to, 0.0),
+            (down, _) => {
+                let down = end.min(lambda(down));
+                (down, (sigma_of(to).powi(2) - sigma_of(down).powi(2)).sqrt())
+            }
+        };
         let (point, denoised) = Point::new(model, &x, from)?;
-        let inner_eps = point.eps_towards(to, 1.0 / 3.0)?;
-        let coarse = point.second_order(to, 1.0 / 3.0, &inner_eps)?;
-        let fine = point.third_order(to, &inner_eps)?;
+        let (coarse, fine) = point.pair(down, order)?;
         let total = sigmas.len() - 1;
         ctx.report(&StepInfo {
             step: step.min(total - 1),
@@ -146,24 +210,24 @@ pub(super) fn dpm_adaptive(
             denoised: &denoised,
             x: &x,
         })?;
-        let inverse_error = 1.0 / (scaled_error(&coarse, &fine, &previous)? + 1e-8);
-        // The third root is the order of the method; the arc tangent bounds the change of length.
-        let factor = 1.0 + (inverse_error.powf(1.0 / 3.0) - 1.0).atan();
-        if factor >= ACCEPT_FROM {
+        if controller.accepts(scaled_error(&coarse, &fine, &previous, control)?) {
             previous = coarse;
-            x = fine;
+            x = if eta > 0.0 {
+                combine(&[(1.0, &fine), (up * s_noise, &draw(&mut noise, &x)?)])?
+            } else {
+                fine
+            };
             from = to;
         }
-        length *= factor;
         step += 1;
     }
     Ok(x)
 }
 
 /// Returns the root mean square of the difference, in units of the tolerance.
-fn scaled_error(coarse: &Tensor, fine: &Tensor, previous: &Tensor) -> Result<f64> {
+fn scaled_error(coarse: &Tensor, fine: &Tensor, previous: &Tensor, control: StepControl) -> Result<f64> {
     let largest = coarse.abs()?.maximum(&previous.abs()?)?;
-    let tolerance = largest.affine(RELATIVE_TOLERANCE, 0.0)?.maximum(ABSOLUTE_TOLERANCE)?;
+    let tolerance = largest.affine(control.relative_tolerance, 0.0)?.maximum(control.absolute_tolerance)?;
     let squares = ((coarse - fine)? / tolerance)?.sqr()?.mean_all()?;
     Ok(f64::from(squares.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?).sqrt())
 }

@@ -5,12 +5,12 @@ use candle_core::Tensor;
 use super::super::brownian::BrownianNoise;
 use super::super::denoiser::{Denoiser, SampleCtx};
 use super::super::error::Result;
-use super::common::{combine, lambda, steps};
+use super::common::{add_noise, combine, lambda, steps};
 
 /// Corrects with the difference of the last two estimates by the midpoint rule.
 ///
 /// # Source
-/// Lu et al. 2022 (DPM-Solver++), SDE-DPM-Solver++(2M), eq. 18 with eta 1; same values as ComfyUI `dpmpp_2m_sde`.
+/// Lu et al. 2022 (DPM-Solver++), SDE-DPM-Solver++(2M), eq. 18, in which eta is 1 unless told otherwise; same values as ComfyUI `dpmpp_2m_sde`.
 pub(super) fn midpoint(
     model: &dyn Denoiser,
     x: Tensor,
@@ -42,6 +42,7 @@ fn multistep(
     correction: fn(f64) -> f64,
 ) -> Result<Tensor> {
     let noise = BrownianNoise::new(ctx.seed(), &x, sigmas)?;
+    let (eta, s_noise) = (ctx.options().eta(), ctx.options().s_noise());
     let mut previous: Option<(Tensor, f64)> = None;
     for step in steps(sigmas) {
         let denoised = model.denoise(&x, step.sigma)?;
@@ -51,15 +52,15 @@ fn multistep(
             continue;
         }
         let length = lambda(step.next) - lambda(step.sigma);
-        // With eta 1 the noise carries as much as the flow, so the step counts twice.
-        let effective = 2.0 * length;
+        // The noise carries eta times as much as the flow, so with eta 1 the step counts twice.
+        let effective = (1.0 + eta) * length;
         x = combine(&[((-effective).exp(), &x), (-(-effective).exp_m1(), &denoised)])?;
         if let Some((previous, previous_length)) = &previous {
             let weight = correction(effective) * length / previous_length;
             x = combine(&[(1.0, &x), (weight, &denoised), (-weight, previous)])?;
         }
-        let level = step.next * (-(-effective).exp_m1()).sqrt();
-        x = combine(&[(1.0, &x), (level, &noise.noise(step.sigma, step.next)?)])?;
+        let level = step.next * (-(-2.0 * eta * length).exp_m1()).sqrt() * s_noise;
+        x = add_noise(x, level, || noise.noise(step.sigma, step.next))?;
         previous = Some((denoised, length));
     }
     Ok(x)

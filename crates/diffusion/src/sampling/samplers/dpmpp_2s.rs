@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::super::denoiser::{Denoiser, SampleCtx};
 use super::super::error::Result;
-use super::common::{Guidance, ancestral, combine, draw, lambda, sigma_of, steps};
+use super::common::{Guidance, add_noise, ancestral, combine, draw, lambda, sigma_of, steps};
 
 /// Takes second-order single steps to a level below the next one and adds fresh noise.
 ///
@@ -41,12 +41,13 @@ fn single_steps(
     guidance: Guidance,
 ) -> Result<Tensor> {
     let mut noise = ctx.noise();
+    let (eta, s_noise) = (ctx.options().eta(), ctx.options().s_noise());
     for step in steps(sigmas) {
         let guided = guidance.evaluate(model, &x, step.sigma)?;
         step.report(ctx, &x, &guided.denoised)?;
-        let (down, up) = ancestral(step.sigma, step.next, 1.0);
+        let (down, up) = ancestral(step.sigma, step.next, eta);
         if down == 0.0 {
-            x = guided.denoised;
+            x = add_noise(guided.denoised, up * s_noise, || draw(&mut noise, &x))?;
             continue;
         }
         let length = lambda(down) - lambda(step.sigma);
@@ -65,7 +66,8 @@ fn single_steps(
         let inner = guidance.evaluate(model, &halfway, middle)?;
         let moved = shifted(&inner.uncond)?;
         x = combine(&[(down / step.sigma, &moved), (-(-length).exp_m1(), &inner.denoised)])?;
-        x = combine(&[(1.0, &x), (up, &draw(&mut noise, &x)?)])?;
+        let fresh = draw(&mut noise, &x)?;
+        x = add_noise(x, up * s_noise, || Ok(fresh))?;
     }
     Ok(x)
 }

@@ -5,12 +5,12 @@ use candle_core::Tensor;
 use super::super::brownian::BrownianNoise;
 use super::super::denoiser::{Denoiser, SampleCtx};
 use super::super::error::Result;
-use super::common::{combine, lambda, steps};
+use super::common::{add_noise, combine, lambda, steps};
 
 /// Corrects with the first and second divided differences of the last three estimates.
 ///
 /// # Source
-/// Lu et al. 2022 (DPM-Solver++), the third-order multistep form of SDE-DPM-Solver++ with eta 1; same values as
+/// Lu et al. 2022 (DPM-Solver++), the third-order multistep form of SDE-DPM-Solver++ in which eta is 1 unless told otherwise; same values as
 /// ComfyUI `dpmpp_3m_sde`.
 pub(super) fn dpmpp_3m_sde(
     model: &dyn Denoiser,
@@ -19,6 +19,7 @@ pub(super) fn dpmpp_3m_sde(
     ctx: &mut SampleCtx<'_>,
 ) -> Result<Tensor> {
     let noise = BrownianNoise::new(ctx.seed(), &x, sigmas)?;
+    let (eta, s_noise) = (ctx.options().eta(), ctx.options().s_noise());
     // Estimates and the lengths of the steps they began, newest first.
     let mut history: Vec<(Tensor, f64)> = Vec::new();
     for step in steps(sigmas) {
@@ -29,7 +30,7 @@ pub(super) fn dpmpp_3m_sde(
             continue;
         }
         let length = lambda(step.next) - lambda(step.sigma);
-        let effective = 2.0 * length;
+        let effective = (1.0 + eta) * length;
         let linear = (-effective).exp_m1() / effective + 1.0;
         x = combine(&[((-effective).exp(), &x), (-(-effective).exp_m1(), &denoised)])?;
         if let Some((first, first_length)) = history.first() {
@@ -47,8 +48,8 @@ pub(super) fn dpmpp_3m_sde(
                 }
             };
         }
-        let level = step.next * (-(-effective).exp_m1()).sqrt();
-        x = combine(&[(1.0, &x), (level, &noise.noise(step.sigma, step.next)?)])?;
+        let level = step.next * (-(-2.0 * eta * length).exp_m1()).sqrt() * s_noise;
+        x = add_noise(x, level, || noise.noise(step.sigma, step.next))?;
         history.insert(0, (denoised, length));
         history.truncate(2);
     }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::super::brownian::BrownianNoise;
 use super::super::denoiser::{Denoiser, SampleCtx};
 use super::super::error::Result;
-use super::common::{ancestral, combine, steps};
+use super::common::{add_noise, ancestral, combine, steps};
 
 /// Takes stochastic midpoint steps whose noise comes from one Brownian path.
 ///
@@ -18,6 +18,8 @@ pub(super) fn dpmpp_sde(
     sigmas: &[f64],
     ctx: &mut SampleCtx<'_>,
 ) -> Result<Tensor> {
+    let (eta, s_noise) = (ctx.options().eta(), ctx.options().s_noise());
+    let r = ctx.options().r.unwrap_or(0.5);
     let noise = BrownianNoise::new(ctx.seed(), &x, sigmas)?;
     for step in steps(sigmas) {
         let denoised = model.denoise(&x, step.sigma)?;
@@ -27,22 +29,28 @@ pub(super) fn dpmpp_sde(
             continue;
         }
         let stochastic = |to: f64, estimate: &Tensor| -> Result<Tensor> {
-            let (down, up) = ancestral(step.sigma, to, 1.0);
+            let (down, up) = ancestral(step.sigma, to, eta);
             let ratio = down / step.sigma;
-            combine(&[(ratio, &x), (1.0 - ratio, estimate), (up, &noise.noise(step.sigma, to)?)])
+            let x = combine(&[(ratio, &x), (1.0 - ratio, estimate)])?;
+            add_noise(x, up * s_noise, || noise.noise(step.sigma, to))
         };
-        let middle = halfway_level(step.sigma, step.next);
+        let middle = inner_level(step.sigma, step.next, r);
         let inner = stochastic(middle, &denoised)?;
-        let estimate = model.denoise(&inner, middle)?;
+        let mut estimate = model.denoise(&inner, middle)?;
+        if r != 0.5 {
+            // Both estimates lie on a line that is followed to the middle of the step.
+            let share = 0.5 / r;
+            estimate = combine(&[(1.0 - share, &denoised), (share, &estimate)])?;
+        }
         x = stochastic(step.next, &estimate)?;
     }
     Ok(x)
 }
 
-/// Returns the level halfway in lambda, in f32.
+/// Returns the level a share of the way in lambda, in f32.
 ///
 /// A Brownian path moves by 1e-3 within 1e-6, so the level has to be the reference's to the last bit.
-fn halfway_level(from: f64, to: f64) -> f64 {
+fn inner_level(from: f64, to: f64, share: f64) -> f64 {
     let (start, end) = (-(from as f32).ln(), -(to as f32).ln());
-    f64::from((-(start + 0.5 * (end - start))).exp())
+    f64::from((-(start + share as f32 * (end - start))).exp())
 }

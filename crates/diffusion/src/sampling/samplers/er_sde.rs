@@ -4,7 +4,11 @@ use candle_core::Tensor;
 
 use super::super::denoiser::{Denoiser, SampleCtx};
 use super::super::error::Result;
-use super::common::{combine, draw, steps};
+use super::super::options::NoiseScale;
+use super::common::{add_noise, combine, draw, steps};
+
+/// Highest order of the expansion.
+const MAX_STAGES: usize = 3;
 
 /// Points of the sums that stand for the solver's integrals; part of the figures to be matched.
 const INTEGRAL_POINTS: usize = 200;
@@ -21,6 +25,9 @@ pub(super) fn er_sde(
     ctx: &mut SampleCtx<'_>,
 ) -> Result<Tensor> {
     let mut noise = ctx.noise();
+    let s_noise = ctx.options().s_noise();
+    let stages = ctx.options().order.unwrap_or(MAX_STAGES);
+    let scale = ctx.options().noise_scale;
     let mut previous: Option<Tensor> = None;
     let mut previous_slope: Option<Tensor> = None;
     for step in steps(sigmas) {
@@ -30,30 +37,36 @@ pub(super) fn er_sde(
             x = denoised;
             continue;
         }
-        let ratio = noise_scale(step.next) / noise_scale(step.sigma);
+        let ratio = scale.at(step.next) / scale.at(step.sigma);
         x = combine(&[(ratio, &x), (1.0 - ratio, &denoised)])?;
-        if let Some(previous) = &previous {
-            let integrals = Integrals::new(step.sigma, step.next);
+        if let Some(previous) = previous.as_ref().filter(|_| stages >= 2) {
+            let integrals = Integrals::new(step.sigma, step.next, scale);
             let change = step.next - step.sigma;
             let slope = (&denoised - previous)?.affine(1.0 / (step.sigma - sigmas[step.index - 1]), 0.0)?;
-            let weight = change + integrals.constant * noise_scale(step.next);
+            let weight = change + integrals.constant * scale.at(step.next);
             x = combine(&[(1.0, &x), (weight, &slope)])?;
-            if let Some(previous_slope) = &previous_slope {
+            if let Some(previous_slope) = previous_slope.as_ref().filter(|_| stages >= 3) {
                 let span = 0.5 * (step.sigma - sigmas[step.index - 2]);
-                let weight = 0.5 * change * change + integrals.linear * noise_scale(step.next);
+                let weight = 0.5 * change * change + integrals.linear * scale.at(step.next);
                 x = combine(&[(1.0, &x), (weight / span, &slope), (-weight / span, previous_slope)])?;
             }
             previous_slope = Some(slope);
         }
         let variance = step.next * step.next - (step.sigma * ratio).powi(2);
-        x = combine(&[(1.0, &x), (variance.max(0.0).sqrt(), &draw(&mut noise, &x)?)])?;
+        let fresh = draw(&mut noise, &x)?;
+        x = add_noise(x, variance.max(0.0).sqrt() * s_noise, || Ok(fresh))?;
         previous = Some(denoised);
     }
     Ok(x)
 }
 
-fn noise_scale(sigma: f64) -> f64 {
-    sigma * (sigma.powf(0.3).exp() + 10.0)
+impl NoiseScale {
+    fn at(self, sigma: f64) -> f64 {
+        match self {
+            Self::Extended => sigma * (sigma.powf(0.3).exp() + 10.0),
+            Self::ReverseTime { eta } => sigma.powf(eta + 1.0),
+        }
+    }
 }
 
 /// Integrals from the next level up to the current one, over the noise scale.
@@ -64,11 +77,11 @@ struct Integrals {
 }
 
 impl Integrals {
-    fn new(sigma: f64, next: f64) -> Self {
+    fn new(sigma: f64, next: f64, scale: NoiseScale) -> Self {
         let width = (sigma - next) / INTEGRAL_POINTS as f64;
         let points = (0..INTEGRAL_POINTS).map(|i| next + i as f64 * width);
-        let constant = points.clone().map(|at| width / noise_scale(at)).sum();
-        let linear = points.map(|at| width * (at - sigma) / noise_scale(at)).sum();
+        let constant = points.clone().map(|at| width / scale.at(at)).sum();
+        let linear = points.map(|at| width * (at - sigma) / scale.at(at)).sum();
         Self { constant, linear }
     }
 }

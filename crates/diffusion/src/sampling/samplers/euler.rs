@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::super::denoiser::{Denoiser, SampleCtx};
 use super::super::error::Result;
+use super::super::options::CfgPlusPlusForm;
 use super::common::{Guidance, ancestral, combine, derivative, draw, steps};
 
 /// Follows the probability flow with Euler steps.
@@ -37,16 +38,17 @@ pub(super) fn euler_ancestral(
     ctx: &mut SampleCtx<'_>,
 ) -> Result<Tensor> {
     let mut noise = ctx.noise();
+    let (eta, s_noise) = (ctx.options().eta(), ctx.options().s_noise());
     for step in steps(sigmas) {
         let denoised = model.denoise(&x, step.sigma)?;
         step.report(ctx, &x, &denoised)?;
-        let (down, up) = ancestral(step.sigma, step.next, 1.0);
+        let (down, up) = ancestral(step.sigma, step.next, eta);
         if down == 0.0 {
             x = denoised;
             continue;
         }
         let slope = derivative(&x, step.sigma, &denoised)?;
-        x = combine(&[(1.0, &x), (down - step.sigma, &slope), (up, &draw(&mut noise, &x)?)])?;
+        x = combine(&[(1.0, &x), (down - step.sigma, &slope), (up * s_noise, &draw(&mut noise, &x)?)])?;
     }
     Ok(x)
 }
@@ -61,7 +63,10 @@ pub(super) fn euler_cfg_pp(
     sigmas: &[f64],
     ctx: &mut SampleCtx<'_>,
 ) -> Result<Tensor> {
-    cfg_pp(model, x, sigmas, ctx, 0.0)
+    match ctx.options().euler_cfg_pp {
+        CfgPlusPlusForm::Regular => cfg_pp(model, x, sigmas, ctx, 0.0),
+        CfgPlusPlusForm::Alternative => guided_steps(model, x, sigmas, ctx),
+    }
 }
 
 /// Renoises the guided estimate along the unconditional direction, with fresh noise.
@@ -74,7 +79,8 @@ pub(super) fn euler_ancestral_cfg_pp(
     sigmas: &[f64],
     ctx: &mut SampleCtx<'_>,
 ) -> Result<Tensor> {
-    cfg_pp(model, x, sigmas, ctx, 1.0)
+    let eta = ctx.options().eta();
+    cfg_pp(model, x, sigmas, ctx, eta)
 }
 
 fn cfg_pp(
@@ -85,6 +91,7 @@ fn cfg_pp(
     eta: f64,
 ) -> Result<Tensor> {
     let mut noise = ctx.noise();
+    let s_noise = ctx.options().s_noise();
     for step in steps(sigmas) {
         let guided = Guidance::PlusPlus.evaluate(model, &x, step.sigma)?;
         step.report(ctx, &x, &guided.denoised)?;
@@ -96,8 +103,29 @@ fn cfg_pp(
         let slope = derivative(&x, step.sigma, &guided.uncond)?;
         x = combine(&[(1.0, &guided.denoised), (down, &slope)])?;
         if eta > 0.0 {
-            x = combine(&[(1.0, &x), (up, &draw(&mut noise, &x)?)])?;
+            x = combine(&[(1.0, &x), (up * s_noise, &draw(&mut noise, &x)?)])?;
         }
+    }
+    Ok(x)
+}
+
+/// Takes Euler steps from x moved by the guidance, towards the guided estimate.
+///
+/// # Source
+/// Chung et al. 2024 (CFG++) with x shifted by the unconditional minus the guided estimate; the alternative form of
+/// ComfyUI's `SamplerEulerCFGpp`.
+fn guided_steps(
+    model: &dyn Denoiser,
+    mut x: Tensor,
+    sigmas: &[f64],
+    ctx: &mut SampleCtx<'_>,
+) -> Result<Tensor> {
+    for step in steps(sigmas) {
+        let guided = Guidance::PlusPlus.evaluate(model, &x, step.sigma)?;
+        step.report(ctx, &x, &guided.denoised)?;
+        let moved = ((&x - &guided.denoised)? + &guided.uncond)?;
+        let slope = derivative(&moved, step.sigma, &guided.denoised)?;
+        x = combine(&[(1.0, &x), (step.next - step.sigma, &slope)])?;
     }
     Ok(x)
 }

@@ -1,0 +1,9 @@
+//! Black-box tests: groups of nodes sent to a running stage with a small random checkpoint.
+
+// The allowances of clippy.toml reach test functions only, not the helpers that they share.
+#![allow(clippy::unwrap_used)]
+
+mod conditioning;
+mod custom_sampling;
+mod model_sampling;
+mod stage;
