@@ -189,7 +189,8 @@ fn an_adapter_that_does_not_fit_says_why() {
     };
     let q = LINEAR.1;
     let (up, down) = (format!("{q}.lora_up.weight"), format!("{q}.lora_down.weight"));
-    let cases: [(&[(&str, &[usize])], &str); 5] = [
+    type Tensors<'a> = &'a [(&'a str, &'a [usize])];
+    let cases: [(Tensors<'_>, &str); 5] = [
         (&[(&up, &[4, 2])], "incomplete"),
         (&[(&up, &[4, 2]), (&down, &[2, 5])], "does not fit"),
         (

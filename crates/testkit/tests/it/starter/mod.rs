@@ -39,7 +39,7 @@ impl Case {
     }
 
     async fn draw(&self, cluster: &Cluster, cfg: f64) -> anyhow::Result<Vec<u8>> {
-        draw(cluster, &self.prompt(), self.seed, cfg).await
+        draw(cluster, self.prompt(), "", self.seed, cfg).await
     }
 
     fn score(&self, png: &[u8]) -> Score {
@@ -61,11 +61,17 @@ struct Score {
     shape: bool,
 }
 
-async fn draw(cluster: &Cluster, prompt: &str, seed: u64, cfg: f64) -> anyhow::Result<Vec<u8>> {
+async fn draw(
+    cluster: &Cluster,
+    positive: String,
+    negative: &str,
+    seed: u64,
+    cfg: f64,
+) -> anyhow::Result<Vec<u8>> {
     let workflow = Txt2Img {
         checkpoint: CHECKPOINT,
-        positive: prompt.to_owned(),
-        negative: String::new(),
+        positive,
+        negative: negative.to_owned(),
         steps: 20,
         seed,
         cfg,
@@ -91,29 +97,35 @@ async fn the_starter_draws_what_forty_prompts_ask_for() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Guidance makes a picture follow its prompt: with the same seeds, cfg 7 gets more right than cfg 1, and no picture is
-/// the same.
+/// Guidance leads away from the negative prompt: at cfg 1 there is none, so that prompt does not matter to a single
+/// pixel; at cfg 7 it does, and no less of the prompt is right.
 #[tokio::test]
-async fn guidance_follows_the_prompt_more_closely() -> anyhow::Result<()> {
+async fn guidance_leads_away_from_the_negative_prompt() -> anyhow::Result<()> {
     let cluster = Cluster::with_starter().await?;
     let right =
         |score: Score| [score.background, score.colour, score.shape].map(usize::from).iter().sum::<usize>();
     let (mut without, mut with) = (0, 0);
-    for case in (0..12).map(Case::nth) {
+    for case in (0..8).map(Case::nth) {
         let (plain, guided) = (case.draw(&cluster, 1.0).await?, case.draw(&cluster, 7.0).await?);
         assert_ne!(pixels(&plain), pixels(&guided), "{}", case.prompt());
         without += right(case.score(&plain));
         with += right(case.score(&guided));
+        if case.seed % 4 == 0 {
+            let away =
+                |cfg| draw(&cluster, case.prompt(), "a green moon on a yellow background", case.seed, cfg);
+            assert_eq!(pixels(&plain), pixels(&away(1.0).await?), "{}", case.prompt());
+            assert_ne!(pixels(&guided), pixels(&away(7.0).await?), "{}", case.prompt());
+        }
     }
-    println!("of 36 properties right: {without} at cfg 1, {with} at cfg 7");
-    assert!(with > without, "{with} of 36 properties right at cfg 7, {without} at cfg 1");
+    println!("of 24 properties right: {without} at cfg 1, {with} at cfg 7");
+    assert!(with >= without, "{with} of 24 properties right at cfg 7, {without} at cfg 1");
     Ok(())
 }
 
 #[tokio::test]
 async fn an_empty_prompt_gives_a_picture() -> anyhow::Result<()> {
     let cluster = Cluster::with_starter().await?;
-    let (width, height, rgb) = pixels(&draw(&cluster, "", 1, 5.0).await?);
+    let (width, height, rgb) = pixels(&draw(&cluster, String::new(), "", 1, 5.0).await?);
     assert_eq!((width, height), (64, 64));
     assert!(rgb.iter().min() != rgb.iter().max(), "the picture is one flat colour");
     Ok(())
