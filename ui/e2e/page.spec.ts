@@ -156,7 +156,7 @@ test("edits fields in the inspector and keeps 64-bit seeds exact", async ({ page
   await page.click("#run");
   await expect(page.locator(".result img")).toBeVisible();
   const { bodies } = await tell(page, {});
-  expect(bodies[0]).toContain("[18446744073709551615,\"fixed\",4,7,\"dpmpp_2m\",\"normal\",1]");
+  expect(bodies[0]).toContain("[18446744073709551615,\"fixed\",4,5,\"dpmpp_2m\",\"normal\",1]");
 });
 
 test("moves the seed on after a run when told to", async ({ page }) => {

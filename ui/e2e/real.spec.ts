@@ -20,7 +20,7 @@ test("boots, runs the default workflow and shows the picture", async ({ page }) 
     await image.decode();
     return image.naturalWidth;
   });
-  expect(width).toBe(256);
+  expect(width).toBe(64);
   expect(trouble.list).toEqual([]);
 });
 
