@@ -2,10 +2,11 @@
 
 use crate::{error, tensors};
 use candle_core::Device;
+use comfy_artifacts::HostTensor;
 use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::families::{Extras, Side, Start};
 use comfy_diffusion::sampling::ConditioningEntry;
-use comfy_stage::NodeError;
+use comfy_stage::{Data, Inputs, NodeError};
 
 /// Plain extras that say something about the picture; families that were not trained on them ignore them.
 pub(crate) const NUMBERS: [&str; 7] =
@@ -33,6 +34,18 @@ pub(crate) fn complete(
         (entry.vector, entry.concat) = (inputs.vector, inputs.concat);
     }
     Ok(())
+}
+
+/// Returns the conditioning of an input with tensors added to every entry.
+///
+/// # Errors
+/// When the input is no conditioning.
+pub(crate) fn attach(inputs: &Inputs, name: &str, added: &[(&str, &HostTensor)]) -> Result<Data, NodeError> {
+    let mut conditioning = inputs.conditioning(name)?.clone();
+    for entry in &mut conditioning {
+        entry.tensors.extend(added.iter().map(|(name, tensor)| ((*name).into(), (*tensor).clone())));
+    }
+    Ok(Data::Conditioning(conditioning))
 }
 
 fn read(entry: &comfy_stage::ConditioningEntry, device: &Device) -> Result<Extras, NodeError> {

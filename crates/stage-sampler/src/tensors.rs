@@ -34,6 +34,11 @@ pub(crate) fn decoded_to_image(decoded: &Tensor) -> Result<HostTensor, NodeError
     to_host(&image)
 }
 
+/// Where the part of a side begins that the encoder sees, and how long it is: a multiple of `step`, from the middle.
+pub(crate) fn kept_by_encoder(size: usize, step: usize) -> (usize, usize) {
+    ((size % step) / 2, size - size % step)
+}
+
 /// Turns an IMAGE into encoder input.
 ///
 /// Sides that are not multiples of `step` lose pixels evenly at both ends; channels beyond the third are dropped.
@@ -57,8 +62,7 @@ pub(crate) fn image_to_encoder(
             "cannot encode an image of shape {shape:?}: need 3 channels and {step} pixels a side"
         )));
     }
-    let kept = |size: usize| ((size % step) / 2, size - size % step);
-    let ((top, rows), (left, columns)) = (kept(height), kept(width));
+    let ((top, rows), (left, columns)) = (kept_by_encoder(height, step), kept_by_encoder(width, step));
     to_device(image, device)?
         .narrow(1, top, rows)
         .and_then(|t| t.narrow(2, left, columns))

@@ -1,7 +1,7 @@
 //! Nodes that prepare a picture with a mask for inpainting.
 
 use super::vae::encode;
-use crate::model_inputs::{CONCAT_LATENT, CONCAT_MASK};
+use crate::model_inputs::{CONCAT_LATENT, CONCAT_MASK, attach};
 use crate::state::SamplerState;
 use crate::{error, tensors};
 use candle_core::{Device, Tensor};
@@ -79,14 +79,7 @@ impl Node<SamplerState> for InpaintModelConditioning {
         let image = encode(&vae, &mask.blank(pixels)?, ctx)?;
         let samples = encode(&vae, pixels, ctx)?;
         let mask = mask.cropped(vae.config().downscale()).into_host()?;
-        let side = |name| -> Result<Data, NodeError> {
-            let mut conditioning = inputs.conditioning(name)?.clone();
-            for entry in &mut conditioning {
-                entry.tensors.insert(CONCAT_LATENT.into(), image.clone());
-                entry.tensors.insert(CONCAT_MASK.into(), mask.clone());
-            }
-            Ok(Data::Conditioning(conditioning))
-        };
+        let side = |name| attach(inputs, name, &[(CONCAT_LATENT, &image), (CONCAT_MASK, &mask)]);
         let (positive, negative) = (side("positive")?, side("negative")?);
         let noise_mask = inputs.boolean("noise_mask")?.then_some(mask);
         let latent = Data::Latent(Latent { noise_mask, ..Latent::new(samples) });
@@ -153,8 +146,8 @@ impl Mask {
 
     /// Loses the rim that the encoder drops.
     fn cropped(&self, step: usize) -> Self {
-        let kept = |size: usize| ((size % step) / 2, size - size % step);
-        let ((top, height), (left, width)) = (kept(self.height), kept(self.width));
+        let (top, height) = tensors::kept_by_encoder(self.height, step);
+        let (left, width) = tensors::kept_by_encoder(self.width, step);
         let rows = self.values.chunks_exact(self.width).enumerate();
         let inside = |&(y, _): &(usize, &[f32])| (top..top + height).contains(&(y % self.height));
         let values = rows.filter(inside).flat_map(|(_, row)| &row[left..left + width]).copied().collect();

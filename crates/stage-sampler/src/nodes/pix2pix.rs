@@ -1,7 +1,7 @@
 //! Conditioning on a picture that is to be changed by an instruction.
 
 use super::vae::encode;
-use crate::model_inputs::CONCAT_LATENT;
+use crate::model_inputs::{CONCAT_LATENT, attach};
 use crate::state::SamplerState;
 use comfy_artifacts::HostTensor;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -35,13 +35,7 @@ impl Node<SamplerState> for InstructPixToPixConditioning {
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let vae = ctx.state.vae(inputs.recipe("vae")?)?;
         let image = encode(&vae, inputs.image("pixels")?, ctx)?;
-        let side = |name| -> Result<Data, NodeError> {
-            let mut conditioning = inputs.conditioning(name)?.clone();
-            for entry in &mut conditioning {
-                entry.tensors.insert(CONCAT_LATENT.into(), image.clone());
-            }
-            Ok(Data::Conditioning(conditioning))
-        };
+        let side = |name| attach(inputs, name, &[(CONCAT_LATENT, &image)]);
         let (positive, negative) = (side("positive")?, side("negative")?);
         let latent = Data::Latent(Latent::new(HostTensor::full(image.shape().to_vec(), 0.0)));
         Ok(Outputs::many(vec![positive, negative, latent]))
