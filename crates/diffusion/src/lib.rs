@@ -13,6 +13,6 @@ pub mod text;
 pub mod upscale;
 pub mod vae;
 
-pub use blocks::{FreeU, Unet};
+pub use blocks::{FreeU, Unet, UnetChanges};
 pub use error::{Error, Result};
 pub use model::{DiffusionModel, load_clip, load_model, load_model_stored_as, load_vae};

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::adapters::{Patches, UsedAdapter};
-use crate::blocks::{AttentionPrecision, FreeU, Unet};
+use crate::blocks::{AttentionPrecision, Unet, UnetChanges};
 use crate::checkpoint::{
     ClipConfig, Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect,
 };
@@ -88,10 +88,10 @@ impl DiffusionModel {
     /// # Errors
     /// [`Error::InvalidArgument`] if shapes do not match the network or each other.
     pub fn forward(&self, x: &Tensor, timesteps: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
-        self.forward_with(x, timesteps, inputs, &[])
+        self.forward_with(x, timesteps, inputs, UnetChanges::default())
     }
 
-    /// As [`DiffusionModel::forward`], with weights on the inputs of the network's ascending half.
+    /// As [`DiffusionModel::forward`], changed in the ways that `changes` names.
     ///
     /// # Errors
     /// As [`DiffusionModel::forward`].
@@ -100,7 +100,7 @@ impl DiffusionModel {
         x: &Tensor,
         timesteps: &Tensor,
         inputs: &ModelInputs,
-        free_u: &[FreeU],
+        changes: UnetChanges<'_>,
     ) -> Result<Tensor> {
         let x = match &inputs.concat {
             None => x.clone(),
@@ -115,7 +115,7 @@ impl DiffusionModel {
                 )));
             }
         };
-        self.unet.forward_with(&x, timesteps, (&inputs.context, inputs.vector.as_ref()), free_u)
+        self.unet.forward_with(&x, timesteps, (&inputs.context, inputs.vector.as_ref()), changes)
     }
 }
 

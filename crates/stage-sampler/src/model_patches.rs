@@ -5,7 +5,7 @@ use crate::nodes::Predictor;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use comfy_diffusion::sampling::{ContinuousTime, NoisePredictor, NoiseSchedule, Prediction, SamplingModel};
-use comfy_diffusion::{DiffusionModel, FreeU};
+use comfy_diffusion::{DiffusionModel, FreeU, UnetChanges};
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl PatchedModel {
 
     /// Returns the network as the sampling half of the engine calls it.
     pub(crate) fn predictor(&self) -> Predictor<'_> {
-        Predictor { model: &self.model, free_u: &self.patches.free_u }
+        Predictor { model: &self.model, changes: UnetChanges { free_u: &self.patches.free_u } }
     }
 
     /// Says to the sampling half of the engine how to use the network.

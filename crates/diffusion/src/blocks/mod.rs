@@ -1,6 +1,7 @@
 //! Network parts, written once and configured by data: shapes come from the file, names from its key layout.
 
 mod attention;
+mod changes;
 mod cpu;
 mod free_u;
 mod layers;
@@ -10,6 +11,7 @@ mod transformer;
 mod unet;
 
 pub(crate) use attention::{AttentionPrecision, Mask, attention};
+pub use changes::UnetChanges;
 pub use free_u::FreeU;
 pub(crate) use layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
 pub(crate) use residual::{Residual, ResidualNames};

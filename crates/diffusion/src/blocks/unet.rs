@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    AttentionPrecision, Conv2d, ConvShape, FreeU, GroupNorm, Linear, Residual, ResidualNames,
-    SpatialTransformer, TransformerShape, timestep_embedding,
+    AttentionPrecision, Conv2d, ConvShape, GroupNorm, Linear, Residual, ResidualNames, SpatialTransformer,
+    TransformerShape, UnetChanges, timestep_embedding,
 };
 use crate::checkpoint::{InputBlock, ResidualBlock, UnetConfig, Weights};
 use crate::error::{Error, Result};
@@ -111,10 +111,10 @@ impl Unet {
         context: &Tensor,
         vector: Option<&Tensor>,
     ) -> Result<Tensor> {
-        self.forward_with(x, timesteps, (context, vector), &[])
+        self.forward_with(x, timesteps, (context, vector), UnetChanges::default())
     }
 
-    /// As [`Unet::forward`], with weights on the inputs of the ascending half.
+    /// As [`Unet::forward`], changed in the ways that `changes` names.
     ///
     /// # Errors
     /// As [`Unet::forward`].
@@ -123,7 +123,7 @@ impl Unet {
         x: &Tensor,
         timesteps: &Tensor,
         conditioning: (&Tensor, Option<&Tensor>),
-        free_u: &[FreeU],
+        changes: UnetChanges<'_>,
     ) -> Result<Tensor> {
         let (context, vector) = conditioning;
         self.check(x, timesteps, context, vector)?;
@@ -153,7 +153,7 @@ impl Unet {
         }
         for (stage, upsample) in &self.output_blocks {
             let mut skip = skips.pop().expect("the layout was checked to have one skip per output block");
-            for weigh in free_u {
+            for weigh in changes.free_u {
                 (h, skip) = weigh.apply(h, skip, self.config.model_channels)?;
             }
             h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context)?;

@@ -11,7 +11,7 @@ use comfy_diffusion::sampling::{
     ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest,
     SamplingError, StepInfo, sample,
 };
-use comfy_diffusion::{DiffusionModel, FreeU};
+use comfy_diffusion::{DiffusionModel, UnetChanges};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Conditioning, Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
 use std::cell::Cell;
@@ -132,12 +132,12 @@ fn switch(inputs: &Inputs, name: &str) -> Result<bool, NodeError> {
 /// Lets the sampling half of the engine call a loaded network.
 pub(crate) struct Predictor<'a> {
     pub model: &'a DiffusionModel,
-    pub free_u: &'a [FreeU],
+    pub changes: UnetChanges<'a>,
 }
 
 impl NoisePredictor for Predictor<'_> {
     fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor, SamplingError> {
-        self.model.forward_with(x, timestep, inputs, self.free_u).map_err(|error| match error {
+        self.model.forward_with(x, timestep, inputs, self.changes).map_err(|error| match error {
             comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },
         })
