@@ -13,6 +13,9 @@ pub mod text;
 pub mod upscale;
 pub mod vae;
 
-pub use blocks::{FreeU, Unet, UnetChanges};
+pub use blocks::{
+    AttentionMap, FreeU, HyperTile, HyperTileRun, Hypernetwork, MiddleAttention, Unet, UnetChanges,
+    UsedHypernetwork,
+};
 pub use error::{Error, Result};
 pub use model::{DiffusionModel, load_clip, load_model, load_model_stored_as, load_vae};

@@ -25,6 +25,9 @@ pub struct Config {
     /// Folder with upscalers.
     #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
     pub upscale_models_dir: PathBuf,
+    /// Folder with hypernetworks.
+    #[arg(long, env = "HYPERNETWORKS_DIR", default_value = "models/hypernetworks")]
+    pub hypernetworks_dir: PathBuf,
     /// Folder with diffusion models on their own.
     #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
     pub diffusion_models_dir: PathBuf,

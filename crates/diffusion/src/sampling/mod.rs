@@ -3,6 +3,7 @@
 //! The same numbers as ComfyUI 0.3.64 on the CPU in f32: torch's noise stream, the schedules, the samplers, guidance
 //! and what a sampler node does around them. Nothing here knows a model's layers.
 
+mod after_guidance;
 mod beta_quantile;
 pub mod brownian;
 pub mod denoiser;
@@ -15,6 +16,7 @@ pub mod noise;
 pub mod options;
 pub mod prediction;
 pub mod preview;
+mod python_random;
 pub mod regions;
 mod rules;
 pub mod sample;
@@ -26,6 +28,7 @@ pub mod sigmas;
 #[cfg(test)]
 mod fixtures;
 
+pub use after_guidance::AfterGuidance;
 pub use denoiser::{Denoiser, Guided, SampleCtx, StepInfo};
 pub use error::{Result, SamplingError};
 pub use guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
@@ -35,6 +38,7 @@ pub use noise::{TorchGenerator, prepare_noise};
 pub use options::{CfgPlusPlusForm, NoiseScale, SaSolverOptions, SamplerOptions, StepControl, Upscale};
 pub use prediction::Prediction;
 pub use preview::{PreviewImage, latent_preview};
+pub(crate) use python_random::python_randint;
 pub use regions::{Area, Region, RegionMask};
 pub use rules::{DualStyle, GuidanceRule};
 pub use sample::{

@@ -13,6 +13,7 @@ mod full_size;
 mod hostile_files;
 mod layouts;
 mod models;
+mod network_changes;
 mod reference;
 mod sample;
 mod tiny;

@@ -11,7 +11,7 @@ use comfy_diffusion::sampling::{
     ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest,
     SamplingError, StepInfo, sample,
 };
-use comfy_diffusion::{DiffusionModel, UnetChanges};
+use comfy_diffusion::{DiffusionModel, MiddleAttention, UnetChanges};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Conditioning, Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
 use std::cell::Cell;
@@ -137,7 +137,18 @@ pub(crate) struct Predictor<'a> {
 
 impl NoisePredictor for Predictor<'_> {
     fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor, SamplingError> {
-        self.model.forward_with(x, timestep, inputs, self.changes).map_err(|error| match error {
+        self.predict_watched(x, timestep, inputs, MiddleAttention::Plain)
+    }
+
+    fn predict_watched(
+        &self,
+        x: &Tensor,
+        timestep: &Tensor,
+        inputs: &ModelInputs,
+        middle: MiddleAttention<'_>,
+    ) -> Result<Tensor, SamplingError> {
+        let changes = UnetChanges { middle, ..self.changes };
+        self.model.forward_with(x, timestep, inputs, changes).map_err(|error| match error {
             comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },
         })
