@@ -14,8 +14,8 @@ pub mod upscale;
 pub mod vae;
 
 pub use blocks::{
-    AttentionMap, FreeU, HyperTile, HyperTileRun, Hypernetwork, MiddleAttention, Unet, UnetChanges,
-    UsedHypernetwork,
+    AttentionMap, FreeU, Gligen, GroundedBox, Grounding, HyperTile, HyperTileRun, Hypernetwork,
+    MiddleAttention, Unet, UnetChanges, UsedHypernetwork,
 };
 pub use error::{Error, Result};
 pub use model::{DiffusionModel, load_clip, load_model, load_model_stored_as, load_vae};

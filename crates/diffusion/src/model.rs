@@ -115,6 +115,7 @@ impl DiffusionModel {
                 )));
             }
         };
+        let changes = UnetChanges { grounding: inputs.grounding.as_ref(), ..changes };
         self.unet.forward_with(&x, timesteps, (&inputs.context, inputs.vector.as_ref()), changes)
     }
 }

@@ -4,7 +4,7 @@ use crate::recipe::{LoraUse, Part, WeightDtype};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
-use comfy_diffusion::{DiffusionModel, Hypernetwork};
+use comfy_diffusion::{DiffusionModel, Gligen, Hypernetwork};
 use comfy_stage::NodeError;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,7 @@ pub(crate) enum Loaded {
     Vae(Arc<Vae>),
     Upscaler(Arc<Upscaler>),
     Hypernetwork(Arc<Hypernetwork>),
+    Gligen(Arc<Gligen>),
 }
 
 impl Loaded {
@@ -27,6 +28,7 @@ impl Loaded {
             Loaded::Vae(vae) => vae.weight_bytes(),
             Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
             Loaded::Hypernetwork(network) => network.weight_bytes(),
+            Loaded::Gligen(gligen) => gligen.weight_bytes(),
         }
     }
 }

@@ -3,11 +3,11 @@
 use crate::config::{Config, PipelineKind, WordList};
 use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
-use comfy_diffusion::Hypernetwork;
 use comfy_diffusion::adapters::Adapter;
 use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
 use comfy_diffusion::families::Family;
 use comfy_diffusion::upscale::Upscaler;
+use comfy_diffusion::{Gligen, Hypernetwork};
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
 use comfy_stage::NodeError;
@@ -26,6 +26,8 @@ pub(crate) const LORAS: &str = "loras";
 pub(crate) const UPSCALERS: &str = "upscale_models";
 /// The folder of hypernetworks.
 pub(crate) const HYPERNETWORKS: &str = "hypernetworks";
+/// The folder of GLIGEN models.
+pub(crate) const GLIGEN: &str = "gligen";
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
@@ -85,8 +87,8 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 7] =
-        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS, HYPERNETWORKS];
+    pub(crate) const FOLDERS: [&'static str; 8] =
+        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS, HYPERNETWORKS, GLIGEN];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -98,6 +100,7 @@ impl ModelFiles {
                 vec![config.loras_dir.clone()],
                 vec![config.upscale_models_dir.clone()],
                 vec![config.hypernetworks_dir.clone()],
+                vec![config.gligen_dir.clone()],
             ],
             pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
@@ -261,6 +264,7 @@ impl ModelFiles {
             }
             UPSCALERS => verdict("upscaler", Upscaler::refusal(header)),
             HYPERNETWORKS => verdict("hypernetwork", Hypernetwork::refusal(header)),
+            GLIGEN => verdict("gligen", Gligen::refusal(header)),
             _ => {
                 let family = detect(header).family;
                 let problem = family.refusal().or_else(|| self.wrong_kind(&family));

@@ -65,6 +65,7 @@ pub(crate) enum Part {
     Vae,
     Upscaler,
     Hypernetwork,
+    Gligen,
 }
 
 impl Recipe {

@@ -11,7 +11,7 @@ use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
 use comfy_diffusion::{
-    DiffusionModel, Hypernetwork, UsedHypernetwork, load_clip, load_model_stored_as, load_vae,
+    DiffusionModel, Gligen, Hypernetwork, UsedHypernetwork, load_clip, load_model_stored_as, load_vae,
 };
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
@@ -78,6 +78,9 @@ impl SamplerState {
                 Part::Hypernetwork => {
                     Hypernetwork::load(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Hypernetwork)
                 }
+                Part::Gligen => {
+                    Gligen::load(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Gligen)
+                }
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }
             .map_err(error::engine)
@@ -134,6 +137,13 @@ impl SamplerState {
         let fingerprint = used.fingerprint.clone();
         match self.load(&Recipe::new(HYPERNETWORKS, &used.file, fingerprint, Part::Hypernetwork))? {
             Loaded::Hypernetwork(network) => Ok(UsedHypernetwork { network, strength: used.strength }),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    pub(crate) fn gligen(&self, link: &serde_json::Value) -> Result<Arc<Gligen>, NodeError> {
+        match self.load(&Recipe::read(link, Part::Gligen)?)? {
+            Loaded::Gligen(gligen) => Ok(gligen),
             _ => Err(NodeError::internal("the model cache holds another part under this key")),
         }
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use candle_core::Tensor;
 
-use super::{FreeU, HyperTileRun, UsedHypernetwork};
+use super::{FreeU, Grounding, HyperTileRun, UsedHypernetwork};
 use crate::error::Result;
 
 /// The changes of one run; none by default.
@@ -18,6 +18,8 @@ pub struct UnetChanges<'a> {
     pub hyper_tile: Option<&'a HyperTileRun>,
     /// What becomes of the middle block's self-attention.
     pub middle: MiddleAttention<'a>,
+    /// Texts that belong to boxes of the picture.
+    pub grounding: Option<&'a Grounding>,
 }
 
 /// What becomes of the self-attention in the middle of the network.
@@ -57,6 +59,8 @@ pub(super) struct Place<'a> {
     /// Channels of the first level.
     pub first_width: usize,
     pub middle: bool,
+    /// How many transformers come before it.
+    pub transformer: usize,
 }
 
 impl UnetChanges<'_> {

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn place(latent: [usize; 2]) -> Place<'static> {
-        Place { changes: UnetChanges::default(), latent, first_width: 320, middle: false }
+        Place { changes: UnetChanges::default(), latent, first_width: 320, middle: false, transformer: 0 }
     }
 
     #[test]

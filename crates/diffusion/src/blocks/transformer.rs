@@ -110,6 +110,10 @@ impl Block {
 
     fn forward(&self, x: &Tensor, context: &Tensor, place: &Place<'_>, depth: usize) -> Result<Tensor> {
         let x = (self.look_around(&self.norm1.forward(x)?, place, depth)? + x)?;
+        let x = match place.changes.grounding {
+            None => x,
+            Some(grounding) => grounding.fuse(place.transformer, x)?,
+        };
         let [keys, values] = place.changes.sources(context)?;
         let x = (self.attn2.forward(&self.norm2.forward(&x)?, &keys, &values)? + x)?;
         let gated = geglu(&self.gate.forward(&self.norm3.forward(&x)?)?)?;
@@ -138,7 +142,7 @@ impl Block {
 }
 
 /// Multiplies the first half of the last dimension by the exact (erf) GELU of the second half.
-fn geglu(x: &Tensor) -> Result<Tensor> {
+pub(super) fn geglu(x: &Tensor) -> Result<Tensor> {
     if cpu::takes(x) {
         return Ok(x.contiguous()?.apply_op1_no_bwd(&Geglu)?);
     }

@@ -137,19 +137,22 @@ impl Unet {
         let embedding = embedding.silu()?;
         let context = context.to_dtype(self.dtype)?;
         let latent = [x.dim(2)?, x.dim(3)?];
-        let place = Place { changes, latent, first_width: self.config.model_channels, middle: false };
+        let first_width = self.config.model_channels;
+        let mut place = Place { changes, latent, first_width, middle: false, transformer: 0 };
 
         let mut h = x.to_dtype(self.dtype)?;
         let mut skips = Vec::with_capacity(self.input_blocks.len());
         for block in &self.input_blocks {
             h = match block {
                 Input::Convolution(convolution) => convolution.forward(&h)?,
-                Input::Stage(stage) => stage.forward(&h, &embedding, &context, &place)?,
+                Input::Stage(stage) => stage.forward(&h, &embedding, &context, &mut place)?,
             };
             skips.push(h.clone());
         }
         if let Some(stage) = &self.middle.0 {
-            h = stage.forward(&h, &embedding, &context, &Place { middle: true, ..place })?;
+            place.middle = true;
+            h = stage.forward(&h, &embedding, &context, &mut place)?;
+            place.middle = false;
         }
         if let Some(residual) = &self.middle.1 {
             h = residual.forward(&h, Some(&embedding))?;
@@ -159,7 +162,7 @@ impl Unet {
             for weigh in changes.free_u {
                 (h, skip) = weigh.apply(h, skip, self.config.model_channels)?;
             }
-            h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context, &place)?;
+            h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context, &mut place)?;
             if let (Some(convolution), Some(next)) = (upsample, skips.last()) {
                 // An odd size was rounded up on the way down, so the target size is the skip's, not twice ours.
                 let (_, _, height, width) = next.dims4()?;
@@ -256,11 +259,17 @@ impl Stage {
         Ok(Self { residual, transformer: (block.depth > 0).then(transformer).transpose()? })
     }
 
-    fn forward(&self, x: &Tensor, embedding: &Tensor, context: &Tensor, place: &Place<'_>) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        embedding: &Tensor,
+        context: &Tensor,
+        place: &mut Place<'_>,
+    ) -> Result<Tensor> {
         let h = self.residual.forward(x, Some(embedding))?;
-        match &self.transformer {
-            Some(transformer) => transformer.forward(&h, context, place),
-            None => Ok(h),
-        }
+        let Some(transformer) = &self.transformer else { return Ok(h) };
+        let h = transformer.forward(&h, context, place)?;
+        place.transformer += 1;
+        Ok(h)
     }
 }

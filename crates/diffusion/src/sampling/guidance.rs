@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use super::after_guidance::{AfterGuidance, blur_attended};
 use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
+use super::grounding::GroundedText;
 use super::model_inputs::ModelInputs;
 use super::prediction::Prediction;
 use super::regions::{Placed, Region, RegionMask, Sum, place};
@@ -56,6 +57,8 @@ pub struct ConditioningEntry {
     pub vector: Option<Tensor>,
     /// Channels put behind those of the latent, for the model families that take them, `[B,C,h,w]` or `[1,C,h,w]`.
     pub concat: Option<Tensor>,
+    /// Texts that belong to boxes of the picture.
+    pub grounding: Option<GroundedText>,
     pub area: Option<Region>,
     pub mask: Option<RegionMask>,
     /// Weight against the other entries of the side.
@@ -72,6 +75,7 @@ impl ConditioningEntry {
             embedding,
             vector: None,
             concat: None,
+            grounding: None,
             area: None,
             mask: None,
             strength: 1.0,
@@ -245,7 +249,8 @@ impl<'a> CfgDenoiser<'a> {
         let mut estimates = vec![None; entries.len()];
         let mut left: Vec<usize> = (0..entries.len()).collect();
         while let Some(&first) = left.first() {
-            let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|i| size(*i) == size(first));
+            let together = |i: &usize| size(*i) == size(first) && entries[*i].1.goes_with(entries[first].1);
+            let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(together);
             let mut calls = Vec::with_capacity(group.len());
             for i in &group {
                 let (result, entry) = entries[*i];

@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::error::{Result, SamplingError};
+use super::grounding::GroundedText;
 use super::guidance::ConditioningEntry;
 use super::latent::{ResizeMethod, resize_planes};
 use super::model_inputs::ModelInputs;
@@ -51,6 +52,7 @@ const BORDER: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
     inputs: ModelInputs,
+    grounding: Option<GroundedText>,
     pub area: Option<Area>,
     /// `[B,1,H,W]` over the whole latent, with its strength.
     mask: Option<Tensor>,
@@ -93,6 +95,9 @@ pub(super) fn place(
             }
         }
     }
+    if let Some((first, others)) = placed.split_first_mut() {
+        others.iter_mut().for_each(|other| share_boxes(first, other));
+    }
     for entry in placed.iter_mut().flatten() {
         entry.finish(shape)?;
     }
@@ -116,6 +121,7 @@ impl Placed {
                 concat: entry.concat.clone(),
                 ..ModelInputs::text(entry.embedding.clone())
             },
+            grounding: entry.grounding.clone(),
             area,
             mask,
             strength: entry.strength,
@@ -123,6 +129,11 @@ impl Placed {
             end_sigma: schedule.percent_to_sigma(entry.end_percent),
             weight: Weight::Uniform(entry.strength),
         })
+    }
+
+    /// Whether two entries of one size can be estimated in one call of the network.
+    pub fn goes_with(&self, other: &Self) -> bool {
+        self.inputs.goes_with(&other.inputs)
     }
 
     pub fn active(&self, sigma: f64) -> bool {
@@ -159,6 +170,10 @@ impl Placed {
             }
             area.width = area.width.min(width - area.x);
             area.height = area.height.min(height - area.y);
+        }
+        if let Some(grounding) = &self.grounding {
+            let (width, height) = self.area.map_or((width, height), |area| (area.width, area.height));
+            self.inputs.grounding = Some(grounding.place(width, height)?);
         }
         if let Some(mask) = &self.mask {
             let map = self.crop(mask)?.affine(self.strength, 0.0)?;
@@ -215,6 +230,27 @@ fn add_counterpart(side: &mut Vec<Placed>, entry: &Placed) {
     if closest.area != Some(area) {
         let copy = Placed { inputs: closest.inputs.clone(), ..entry.clone() };
         side.push(copy);
+    }
+}
+
+/// Gives the boxes of a side's entries for the whole picture to those of another side that has none.
+///
+/// Both sides must see the boxes, or guidance would also lead towards the mere presence of boxes.
+fn share_boxes(first: &[Placed], other: &mut Vec<Placed>) {
+    let whole = |entry: &&Placed| entry.area.is_none();
+    let boxes: Vec<&GroundedText> = first.iter().filter(whole).filter_map(|e| e.grounding.as_ref()).collect();
+    let free: Vec<usize> = (0..other.len()).filter(|i| other[*i].area.is_none()).collect();
+    if free.is_empty() || free.iter().any(|i| other[*i].grounding.is_some()) {
+        return;
+    }
+    for (n, grounding) in boxes.into_iter().enumerate() {
+        let at = free[n % free.len()];
+        if other[at].grounding.is_none() {
+            other[at].grounding = Some(grounding.clone());
+        } else {
+            let copy = Placed { grounding: Some(grounding.clone()), ..other[at].clone() };
+            other.push(copy);
+        }
     }
 }
 

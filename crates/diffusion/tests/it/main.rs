@@ -8,8 +8,10 @@ mod random_checkpoint;
 
 mod adapters;
 mod compare;
+mod determinism;
 mod families;
 mod full_size;
+mod gligen;
 mod hostile_files;
 mod layouts;
 mod models;

@@ -5,6 +5,7 @@ mod conditioning_changes;
 mod custom_sampling;
 #[cfg(test)]
 mod family_specs;
+mod gligen;
 mod guidance_patches;
 mod inpaint;
 mod latent;
@@ -70,6 +71,8 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &guidance_patches::SelfAttentionGuidance,
     &network_patches::HyperTileNode,
     &network_patches::HypernetworkLoader,
+    &gligen::GligenLoader,
+    &gligen::GligenTextBoxApply,
     &upscaling::UpscaleModelLoader,
     &upscaling::ImageUpscaleWithModel,
     &vae::VaeDecode,
