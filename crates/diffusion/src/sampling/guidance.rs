@@ -327,7 +327,7 @@ impl<'a> CfgDenoiser<'a> {
         guided: Tensor,
     ) -> Result<Tensor> {
         let (scale, more, less) = match *after {
-            AfterGuidance::PerturbedAttention { scale } if scale == 0.0 => return Ok(guided),
+            AfterGuidance::PerturbedAttention { scale: 0.0 } => return Ok(guided),
             AfterGuidance::PerturbedAttention { scale } => {
                 let [perturbed] = self.evaluate_as(x, sigma, [pair.sides[0]], View::Perturbed)?;
                 (scale, pair.cond.clone(), perturbed)
