@@ -1,5 +1,17 @@
 import { expect, type Page } from "@playwright/test";
 
+/** What the mock gateway kept. */
+export interface Mock {
+  bodies: string[];
+  userdata: string[];
+  uploads: { name: string; form: Record<string, string> }[];
+}
+
+/** Steers the mock gateway. */
+export async function tell(page: Page, order: object): Promise<Mock> {
+  return (await page.request.post("/mock", { data: order })).json();
+}
+
 /** What went wrong on the page that a user would see in the console. */
 export interface Trouble {
   list: string[];
@@ -29,6 +41,11 @@ export async function open(page: Page): Promise<Trouble> {
 
 export async function ready(page: Page): Promise<void> {
   await expect(page.locator("html[data-ready=true]")).toBeAttached({ timeout: 15_000 });
+}
+
+/** Keeps a picture of the page for a person to judge. */
+export async function shot(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: `test-results/screens/${name}.png` });
 }
 
 interface PageNode {
