@@ -102,3 +102,20 @@ export async function widgetY(page: Page, id: number, name: string): Promise<num
     [id, name] as const,
   );
 }
+
+/** Clicks the title of a node, which selects it. */
+export async function select(page: Page, id: number, ...keys: ("Control" | "Shift")[]): Promise<void> {
+  for (const key of keys) await page.keyboard.down(key);
+  await page.mouse.click(...(await point(page, id, 70, -15)));
+  for (const key of keys) await page.keyboard.up(key);
+}
+
+/** Runs code beside the page's own; what it returns must be JSON. */
+export function inPage<T>(page: Page, code: (comfy: any) => T): Promise<T> {
+  return page.evaluate(`(${String(code)})(window.comfy)`) as Promise<T>;
+}
+
+/** A picture as a file input takes it, drawn by the mock. */
+export async function picture(page: Page, name: string): Promise<{ name: string; mimeType: string; buffer: Buffer }> {
+  return { name, mimeType: "image/png", buffer: await (await page.request.get("/view?filename=none.png")).body() };
+}

@@ -30,7 +30,7 @@ function score(spec: NodeSpec, word: string): number {
   if (spec.class.toLowerCase().includes(word)) return 25;
   if (name.includes(word)) return 20;
   if ((spec.category ?? "").toLowerCase().includes(word)) return 8;
-  return isSubsequence(word, spec.class.toLowerCase()) && word.length > 2 ? 3 : 0;
+  return isSubsequence(word, spec.class.toLowerCase()) && word.length > 3 ? 3 : 0;
 }
 
 function isSubsequence(word: string, text: string): boolean {
