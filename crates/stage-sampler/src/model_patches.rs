@@ -128,7 +128,10 @@ impl PatchedModel {
 
     /// Returns the network as the sampling half of the engine calls it.
     pub(crate) fn predictor(&self) -> Predictor<'_> {
-        Predictor { model: &self.model, changes: UnetChanges { free_u: &self.patches.free_u } }
+        Predictor {
+            model: &self.model,
+            changes: UnetChanges { free_u: &self.patches.free_u, ..UnetChanges::default() },
+        }
     }
 
     /// Says to the sampling half of the engine how to use the network.

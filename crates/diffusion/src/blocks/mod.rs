@@ -2,7 +2,9 @@
 
 mod attention;
 mod changes;
+mod control_signals;
 mod cpu;
+mod descent;
 mod free_u;
 mod layers;
 mod residual;
@@ -12,6 +14,8 @@ mod unet;
 
 pub(crate) use attention::{AttentionPrecision, Mask, attention};
 pub use changes::UnetChanges;
+pub use control_signals::ControlSignals;
+pub(crate) use descent::{Descent, DescentInputs};
 pub use free_u::FreeU;
 pub(crate) use layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
 pub(crate) use residual::{Residual, ResidualNames};

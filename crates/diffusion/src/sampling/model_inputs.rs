@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::error::{Result, SamplingError};
+use crate::control::AppliedControl;
 
 /// The conditioning of one call of a network, a row per sample.
 #[derive(Debug, Clone)]
@@ -13,12 +14,14 @@ pub struct ModelInputs {
     pub vector: Option<Tensor>,
     /// Channels that are put behind those of the scaled latent, `[B,C,h,w]`.
     pub concat: Option<Tensor>,
+    /// The control networks that count here, the same for every sample.
+    pub control: Option<AppliedControl>,
 }
 
 impl ModelInputs {
     /// Conditions on text alone.
     pub fn text(context: Tensor) -> Self {
-        Self { context, vector: None, concat: None }
+        Self { context, vector: None, concat: None, control: None }
     }
 
     /// Repeats what is given once for every sample of a batch.
@@ -28,16 +31,18 @@ impl ModelInputs {
             context: fit(&self.context, "conditioning")?,
             vector: self.vector.as_ref().map(|vector| fit(vector, "pooled conditioning")).transpose()?,
             concat: self.concat.as_ref().map(|concat| fit(concat, "latent to condition on")).transpose()?,
+            control: self.control.clone(),
         })
     }
 
-    /// Joins the rows of several inputs, whose texts have one length.
+    /// Joins the rows of several inputs, whose texts have one length and whose control networks are the same.
     pub(super) fn cat(inputs: &[Self]) -> Result<Self> {
         let contexts: Vec<&Tensor> = inputs.iter().map(|input| &input.context).collect();
         Ok(Self {
             context: Tensor::cat(&contexts, 0)?,
             vector: cat_optional(inputs.iter().map(|input| input.vector.as_ref()), "pooled conditioning")?,
             concat: cat_optional(inputs.iter().map(|input| input.concat.as_ref()), "latent to condition on")?,
+            control: inputs.first().and_then(|input| input.control.clone()),
         })
     }
 }
