@@ -5,6 +5,7 @@
 pub mod adapters;
 mod blocks;
 pub mod checkpoint;
+pub mod control;
 mod error;
 pub mod families;
 mod model;
@@ -14,8 +15,8 @@ pub mod upscale;
 pub mod vae;
 
 pub use blocks::{
-    AttentionMap, FreeU, Gligen, GroundedBox, Grounding, HyperTile, HyperTileRun, Hypernetwork,
-    MiddleAttention, Unet, UnetChanges, UsedHypernetwork,
+    AttentionMap, ControlSignals, FreeU, Gligen, GroundedBox, Grounding, HyperTile, HyperTileRun,
+    Hypernetwork, MiddleAttention, Unet, UnetChanges, UsedHypernetwork,
 };
 pub use error::{Error, Result};
 pub use model::{DiffusionModel, load_clip, load_model, load_model_stored_as, load_vae};

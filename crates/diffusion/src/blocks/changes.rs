@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use candle_core::Tensor;
 
-use super::{FreeU, Grounding, HyperTileRun, UsedHypernetwork};
+use super::{ControlSignals, FreeU, Grounding, HyperTileRun, UsedHypernetwork};
 use crate::error::Result;
 
 /// The changes of one run; none by default.
@@ -20,6 +20,8 @@ pub struct UnetChanges<'a> {
     pub middle: MiddleAttention<'a>,
     /// Texts that belong to boxes of the picture.
     pub grounding: Option<&'a Grounding>,
+    /// What control networks add to the features.
+    pub control: Option<&'a ControlSignals>,
 }
 
 /// What becomes of the self-attention in the middle of the network.

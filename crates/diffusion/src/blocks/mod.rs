@@ -2,7 +2,9 @@
 
 mod attention;
 mod changes;
+mod control_signals;
 mod cpu;
+mod descent;
 mod free_u;
 mod gligen;
 mod hyper_tile;
@@ -15,6 +17,8 @@ mod unet;
 
 pub(crate) use attention::{AttentionPrecision, Mask, attention};
 pub use changes::{AttentionMap, MiddleAttention, UnetChanges};
+pub use control_signals::ControlSignals;
+pub(crate) use descent::{Descent, DescentInputs};
 pub use free_u::FreeU;
 pub use gligen::{Gligen, GroundedBox, Grounding};
 pub use hyper_tile::{HyperTile, HyperTileRun};

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
@@ -15,6 +16,7 @@ use super::regions::{Placed, Region, RegionMask, Sum, place};
 use super::rules::{DualStyle, GuidanceRule, is_one, rescaled, toward};
 use super::schedule::NoiseSchedule;
 use crate::blocks::{AttentionMap, MiddleAttention};
+use crate::control::ControlUse;
 
 /// Predicts the noise in a latent; the network behind a checkpoint's model part.
 pub trait NoisePredictor {
@@ -66,6 +68,10 @@ pub struct ConditioningEntry {
     /// Share of the run at which the entry starts and ends to count.
     pub start_percent: f64,
     pub end_percent: f64,
+    /// Control networks, one after the other.
+    pub controls: Vec<Arc<ControlUse>>,
+    /// Whether they also count for the other sides, where these have none of their own.
+    pub control_for_all: bool,
 }
 
 impl ConditioningEntry {
@@ -81,6 +87,8 @@ impl ConditioningEntry {
             strength: 1.0,
             start_percent: 0.0,
             end_percent: 1.0,
+            controls: Vec::new(),
+            control_for_all: false,
         }
     }
 
@@ -236,7 +244,8 @@ impl<'a> CfgDenoiser<'a> {
         Ok(results.try_into().expect("one result was made per side"))
     }
 
-    /// Estimates x0 once per entry, each for its part of the latent; parts of one size go together.
+    /// Estimates x0 once per entry, each for its part of the latent; parts of one size go together, unless other
+    /// control networks or boxes count for them.
     fn estimate_all(
         &self,
         x: &Tensor,
@@ -245,16 +254,16 @@ impl<'a> CfgDenoiser<'a> {
         view: View<'_>,
         watched: &dyn Fn(usize) -> bool,
     ) -> Result<Vec<Tensor>> {
-        let size = |i: usize| entries[i].1.area.map(|area| (area.width, area.height));
         let mut estimates = vec![None; entries.len()];
         let mut left: Vec<usize> = (0..entries.len()).collect();
         while let Some(&first) = left.first() {
-            let together = |i: &usize| size(*i) == size(first) && entries[*i].1.goes_with(entries[first].1);
-            let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(together);
+            let (group, rest): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|i| entries[*i].1.goes_with(entries[first].1, sigma));
             let mut calls = Vec::with_capacity(group.len());
             for i in &group {
                 let (result, entry) = entries[*i];
-                calls.push(Call { x: entry.crop(x)?, inputs: entry.inputs_at(x)?, watched: watched(result) });
+                let inputs = entry.inputs_at(x, sigma)?;
+                calls.push(Call { x: entry.crop(x)?, inputs, watched: watched(result) });
             }
             for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, calls, view)?) {
                 estimates[i] = Some(estimate);

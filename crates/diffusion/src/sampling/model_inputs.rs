@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::error::{Result, SamplingError};
 use crate::blocks::Grounding;
+use crate::control::AppliedControl;
 
 /// The conditioning of one call of a network, a row per sample.
 #[derive(Debug, Clone)]
@@ -18,15 +19,17 @@ pub struct ModelInputs {
     pub concat: Option<Tensor>,
     /// Texts that belong to boxes of the picture.
     pub grounding: Option<Grounding>,
+    /// The control networks that count here, the same for every sample.
+    pub control: Option<AppliedControl>,
 }
 
 impl ModelInputs {
     /// Conditions on text alone.
     pub fn text(context: Tensor) -> Self {
-        Self { context, vector: None, concat: None, grounding: None }
+        Self { context, vector: None, concat: None, grounding: None, control: None }
     }
 
-    /// Whether two calls of the network can be one.
+    /// Whether the boxes of two calls of the network can go into one.
     pub(super) fn goes_with(&self, other: &Self) -> bool {
         match (&self.grounding, &other.grounding) {
             (None, None) => true,
@@ -48,10 +51,11 @@ impl ModelInputs {
                     Some(Grounding { gligen: gligen.clone(), objects: fit(objects, "boxes")? })
                 }
             },
+            control: self.control.clone(),
         })
     }
 
-    /// Joins the rows of several inputs, whose texts have one length.
+    /// Joins the rows of several inputs, whose texts have one length and whose control networks are the same.
     pub(super) fn cat(inputs: &[Self]) -> Result<Self> {
         let contexts: Vec<&Tensor> = inputs.iter().map(|input| &input.context).collect();
         Ok(Self {
@@ -66,6 +70,7 @@ impl ModelInputs {
                     objects.map(|objects| Grounding { gligen: first.gligen.clone(), objects })
                 }
             },
+            control: inputs.first().and_then(|input| input.control.clone()),
         })
     }
 }
