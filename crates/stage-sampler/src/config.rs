@@ -25,6 +25,12 @@ pub struct Config {
     /// Folder with upscalers.
     #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
     pub upscale_models_dir: PathBuf,
+    /// Folder with ControlNets.
+    #[arg(long, env = "CONTROLNET_DIR", default_value = "models/controlnet")]
+    pub controlnet_dir: PathBuf,
+    /// A second folder for the same, where T2I-adapters used to be kept.
+    #[arg(long, env = "T2I_ADAPTER_DIR", default_value = "models/t2i_adapter")]
+    pub t2i_adapter_dir: PathBuf,
     /// Folder with diffusion models on their own.
     #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
     pub diffusion_models_dir: PathBuf,

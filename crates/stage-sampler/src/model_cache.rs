@@ -1,7 +1,8 @@
 //! Loaded model parts, kept while there is room.
 
-use crate::recipe::{LoraUse, Part, WeightDtype};
+use crate::recipe::{LoraUse, Part, Recipe, WeightDtype};
 use comfy_diffusion::DiffusionModel;
+use comfy_diffusion::control::ControlNetwork;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
@@ -16,6 +17,7 @@ pub(crate) enum Loaded {
     Clip(Arc<ClipTextEncoder>),
     Vae(Arc<Vae>),
     Upscaler(Arc<Upscaler>),
+    Control(Arc<ControlNetwork>),
 }
 
 impl Loaded {
@@ -25,6 +27,7 @@ impl Loaded {
             Loaded::Clip(clip) => clip.weight_bytes(),
             Loaded::Vae(vae) => vae.weight_bytes(),
             Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
+            Loaded::Control(network) => network.weight_bytes(),
         }
     }
 }
@@ -38,6 +41,8 @@ pub(crate) struct PartKey {
     /// What was changed about it.
     pub loras: Vec<LoraUse>,
     pub weight_dtype: Option<WeightDtype>,
+    /// The model whose weights a control network changes.
+    pub base: Option<Recipe>,
 }
 
 /// The most recently used parts, up to a number of bytes.

@@ -5,6 +5,7 @@ use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
 use comfy_diffusion::adapters::Adapter;
 use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
+use comfy_diffusion::control::ControlNetwork;
 use comfy_diffusion::families::Family;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_graph::ComboOption;
@@ -23,6 +24,8 @@ const MAX_NOTE_CHARS: usize = 300;
 pub(crate) const LORAS: &str = "loras";
 /// The folder of upscalers.
 pub(crate) const UPSCALERS: &str = "upscale_models";
+/// The folder of control networks.
+pub(crate) const CONTROLNETS: &str = "controlnet";
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
@@ -36,7 +39,7 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
     /// Each of [`ModelFiles::FOLDERS`], where it is on disk.
-    roots: [Vec<PathBuf>; 6],
+    roots: [Vec<PathBuf>; Self::FOLDERS.len()],
     pickles: Pickles,
     kind: PipelineKind,
     default_checkpoint: String,
@@ -82,8 +85,8 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 6] =
-        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS];
+    pub(crate) const FOLDERS: [&'static str; 7] =
+        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS, CONTROLNETS];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -94,6 +97,7 @@ impl ModelFiles {
                 vec![config.text_encoders_dir.clone(), config.clip_dir.clone()],
                 vec![config.loras_dir.clone()],
                 vec![config.upscale_models_dir.clone()],
+                vec![config.controlnet_dir.clone(), config.t2i_adapter_dir.clone()],
             ],
             pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
@@ -256,6 +260,7 @@ impl ModelFiles {
                 verdict("adapter", problem)
             }
             UPSCALERS => verdict("upscaler", Upscaler::refusal(header)),
+            CONTROLNETS => verdict("controlnet", ControlNetwork::kind(header).err()),
             _ => {
                 let family = detect(header).family;
                 let problem = family.refusal().or_else(|| self.wrong_kind(&family));

@@ -64,6 +64,7 @@ pub(crate) enum Part {
     Clip,
     Vae,
     Upscaler,
+    Control,
 }
 
 impl Recipe {

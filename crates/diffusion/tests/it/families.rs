@@ -122,6 +122,7 @@ impl Case {
             context: Tensor::cat(&[&entries[0].embedding, &entries[1].embedding], 0).unwrap(),
             vector: (!vectors.is_empty()).then(|| Tensor::cat(&vectors, 0).unwrap()),
             concat: self.goldens.get("unet_concat").cloned(),
+            control: None,
         };
         let (x, timesteps) = (&self.goldens["unet_x"], &self.goldens["unet_timesteps"]);
         let found = self.model.forward(x, timesteps, &inputs).unwrap();

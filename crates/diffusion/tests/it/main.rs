@@ -8,6 +8,7 @@ mod random_checkpoint;
 
 mod adapters;
 mod compare;
+mod control;
 mod families;
 mod full_size;
 mod hostile_files;

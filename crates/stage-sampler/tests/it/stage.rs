@@ -17,7 +17,7 @@ pub const CHECKPOINT: &str = "tiny.safetensors";
 pub struct Stage {
     address: String,
     store: Store,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// One input of a node.
@@ -48,13 +48,22 @@ impl Stage {
             checkpoints.to_str().unwrap(),
             "--vae-dir",
             folder.path().join("vae").to_str().unwrap(),
+            "--controlnet-dir",
+            folder.path().join("controlnet").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(comfy_stage_sampler::run(config, listener, std::future::pending()));
-        Self { address, store: Store::open(&artifacts).unwrap(), _folder: folder }
+        Self { address, store: Store::open(&artifacts).unwrap(), folder }
+    }
+
+    /// Puts a control network where the stage looks for them.
+    pub fn write_control(&self, name: &str, file: &comfy_testkit::random_checkpoint::ControlFile) {
+        let folder = self.folder.path().join("controlnet");
+        std::fs::create_dir_all(&folder).unwrap();
+        file.write(&folder.join(name)).unwrap();
     }
 
     /// Runs a group and returns what its published outputs carry, by node and slot.
