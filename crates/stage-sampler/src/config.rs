@@ -31,6 +31,12 @@ pub struct Config {
     /// Folder with GLIGEN models.
     #[arg(long, env = "GLIGEN_DIR", default_value = "models/gligen")]
     pub gligen_dir: PathBuf,
+    /// Folder with ControlNets.
+    #[arg(long, env = "CONTROLNET_DIR", default_value = "models/controlnet")]
+    pub controlnet_dir: PathBuf,
+    /// A second folder for the same, where T2I-adapters used to be kept.
+    #[arg(long, env = "T2I_ADAPTER_DIR", default_value = "models/t2i_adapter")]
+    pub t2i_adapter_dir: PathBuf,
     /// Folder with diffusion models on their own.
     #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
     pub diffusion_models_dir: PathBuf,

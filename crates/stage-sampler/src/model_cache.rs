@@ -1,6 +1,7 @@
 //! Loaded model parts, kept while there is room.
 
-use crate::recipe::{LoraUse, Part, WeightDtype};
+use crate::recipe::{LoraUse, Part, Recipe, WeightDtype};
+use comfy_diffusion::control::ControlNetwork;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
@@ -18,6 +19,7 @@ pub(crate) enum Loaded {
     Upscaler(Arc<Upscaler>),
     Hypernetwork(Arc<Hypernetwork>),
     Gligen(Arc<Gligen>),
+    Control(Arc<ControlNetwork>),
 }
 
 impl Loaded {
@@ -29,6 +31,7 @@ impl Loaded {
             Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
             Loaded::Hypernetwork(network) => network.weight_bytes(),
             Loaded::Gligen(gligen) => gligen.weight_bytes(),
+            Loaded::Control(network) => network.weight_bytes(),
         }
     }
 }
@@ -42,6 +45,8 @@ pub(crate) struct PartKey {
     /// What was changed about it.
     pub loras: Vec<LoraUse>,
     pub weight_dtype: Option<WeightDtype>,
+    /// The model whose weights a control network changes.
+    pub base: Option<Recipe>,
 }
 
 /// The most recently used parts, up to a number of bytes.

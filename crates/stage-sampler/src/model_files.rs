@@ -5,6 +5,7 @@ use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
 use comfy_diffusion::adapters::Adapter;
 use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
+use comfy_diffusion::control::ControlNetwork;
 use comfy_diffusion::families::Family;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::{Gligen, Hypernetwork};
@@ -28,6 +29,8 @@ pub(crate) const UPSCALERS: &str = "upscale_models";
 pub(crate) const HYPERNETWORKS: &str = "hypernetworks";
 /// The folder of GLIGEN models.
 pub(crate) const GLIGEN: &str = "gligen";
+/// The folder of control networks.
+pub(crate) const CONTROLNETS: &str = "controlnet";
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
@@ -87,8 +90,17 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 8] =
-        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS, HYPERNETWORKS, GLIGEN];
+    pub(crate) const FOLDERS: [&'static str; 9] = [
+        "checkpoints",
+        "vae",
+        "diffusion_models",
+        "text_encoders",
+        LORAS,
+        UPSCALERS,
+        HYPERNETWORKS,
+        GLIGEN,
+        CONTROLNETS,
+    ];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -101,6 +113,7 @@ impl ModelFiles {
                 vec![config.upscale_models_dir.clone()],
                 vec![config.hypernetworks_dir.clone()],
                 vec![config.gligen_dir.clone()],
+                vec![config.controlnet_dir.clone(), config.t2i_adapter_dir.clone()],
             ],
             pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
@@ -265,6 +278,7 @@ impl ModelFiles {
             UPSCALERS => verdict("upscaler", Upscaler::refusal(header)),
             HYPERNETWORKS => verdict("hypernetwork", Hypernetwork::refusal(header)),
             GLIGEN => verdict("gligen", Gligen::refusal(header)),
+            CONTROLNETS => verdict("controlnet", ControlNetwork::kind(header).err()),
             _ => {
                 let family = detect(header).family;
                 let problem = family.refusal().or_else(|| self.wrong_kind(&family));

@@ -66,6 +66,7 @@ pub(crate) enum Part {
     Upscaler,
     Hypernetwork,
     Gligen,
+    Control,
 }
 
 impl Recipe {

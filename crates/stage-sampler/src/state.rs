@@ -1,12 +1,16 @@
 //! What the nodes of the sampler stage share: device, models and their files.
 
 use crate::config::{Config, DeviceKind};
+use crate::control::ControlRecipe;
 use crate::error;
 use crate::model_cache::{Loaded, ModelCache, PartKey};
-use crate::model_files::{FoundFile, HYPERNETWORKS, LORAS, ModelFiles};
+use crate::model_files::{CONTROLNETS, FoundFile, HYPERNETWORKS, LORAS, ModelFiles};
+use crate::model_patches::ModelPatches;
 use crate::recipe::{LoraUse, Part, Recipe, WeightDtype};
 use candle_core::{DType, Device};
 use comfy_diffusion::adapters::{Adapter, UsedAdapter};
+use comfy_diffusion::checkpoint::CheckpointHeader;
+use comfy_diffusion::control::{ControlBase, ControlKind, ControlNetwork};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
@@ -16,6 +20,7 @@ use comfy_diffusion::{
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
 use comfy_stage::{NodeError, StageState};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Raised whenever the engine gives other numbers for the same inputs.
@@ -57,6 +62,7 @@ impl SamplerState {
             part: recipe.part,
             loras: recipe.loras.clone(),
             weight_dtype: recipe.weight_dtype,
+            base: None,
         };
         // Text encoders and autoencoders are small next to the model and lose the most from short numbers.
         self.cache.get(key, || {
@@ -81,6 +87,7 @@ impl SamplerState {
                 Part::Gligen => {
                     Gligen::load(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Gligen)
                 }
+                Part::Control => return Err(NodeError::invalid("a control network is loaded with a model")),
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }
             .map_err(error::engine)
@@ -141,11 +148,63 @@ impl SamplerState {
         }
     }
 
+    /// A control network to steer the model of a recipe with.
+    pub(crate) fn control_network(
+        &self,
+        recipe: &ControlRecipe,
+        model: &Recipe,
+    ) -> Result<Arc<ControlNetwork>, NodeError> {
+        let name = &recipe.control_net;
+        let found = self.find_unchanged(CONTROLNETS, name, &recipe.fingerprint)?;
+        let header = CheckpointHeader::read(&found.path).map_err(error::engine)?;
+        let unusable = |reason: String| NodeError::invalid(format!("`{name}` cannot be used: {reason}"));
+        let base = match ControlNetwork::kind(&header).map_err(unusable)? {
+            ControlKind::Network | ControlKind::Adapter => None,
+            ControlKind::LowRank => Some(model),
+            ControlKind::Difference => Some(recipe.base.as_ref().ok_or_else(|| {
+                unusable(
+                    "it holds the differences to a model, so `DiffControlNetLoader` is to load it".into(),
+                )
+            })?),
+        };
+        // How the base is sampled makes no difference to its weights.
+        let base = base.map(|base| Recipe { patches: ModelPatches::default(), ..base.clone() });
+        let key = PartKey {
+            path: found.path.clone(),
+            fingerprint: found.fingerprint,
+            part: Part::Control,
+            loras: Vec::new(),
+            weight_dtype: None,
+            base: base.clone(),
+        };
+        let loaded = self.cache.get(key, || {
+            let Some(base) = &base else {
+                return self.load_control(&found.path, None);
+            };
+            let file = self.find_unchanged(&base.folder, &base.file, &base.fingerprint)?;
+            let adapters = self.adapters(&base.loras)?;
+            let stored_as = base.weight_dtype.map(WeightDtype::format);
+            self.load_control(
+                &found.path,
+                Some(ControlBase { path: &file.path, adapters: &adapters, stored_as }),
+            )
+        })?;
+        match loaded {
+            Loaded::Control(network) => Ok(network),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
     pub(crate) fn gligen(&self, link: &serde_json::Value) -> Result<Arc<Gligen>, NodeError> {
         match self.load(&Recipe::read(link, Part::Gligen)?)? {
             Loaded::Gligen(gligen) => Ok(gligen),
             _ => Err(NodeError::internal("the model cache holds another part under this key")),
         }
+    }
+
+    fn load_control(&self, path: &Path, base: Option<ControlBase<'_>>) -> Result<Loaded, NodeError> {
+        let network = ControlNetwork::load(path, &self.device, self.dtype, base).map_err(error::engine)?;
+        Ok(Loaded::Control(Arc::new(network)))
     }
 
     pub(crate) fn upscaler(&self, link: &serde_json::Value) -> Result<Arc<Upscaler>, NodeError> {

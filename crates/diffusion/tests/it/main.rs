@@ -8,6 +8,7 @@ mod random_checkpoint;
 
 mod adapters;
 mod compare;
+mod control;
 mod determinism;
 mod families;
 mod full_size;

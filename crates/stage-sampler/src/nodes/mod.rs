@@ -2,6 +2,7 @@
 
 mod conditioning;
 mod conditioning_changes;
+mod control_nets;
 mod custom_sampling;
 #[cfg(test)]
 mod family_specs;
@@ -55,6 +56,11 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &conditioning_changes::ConditioningSetMask,
     &conditioning_changes::ConditioningSetTimestepRange,
     &conditioning_changes::ConditioningZeroOut,
+    &control_nets::ControlNetLoader,
+    &control_nets::DiffControlNetLoader,
+    &control_nets::ControlNetApply,
+    &control_nets::ControlNetApplyAdvanced,
+    &control_nets::SetUnionControlNetType,
     &latent::EmptyLatentImage,
     &latent::LatentUpscale,
     &latent::SetLatentNoiseMask,

@@ -1,6 +1,7 @@
 //! The samplers: from a latent and prompts to a denoised latent.
 
 use super::{gligen, regions};
+use crate::control::{self, Controls};
 use crate::model_patches::PatchedModel;
 use crate::state::SamplerState;
 use crate::{error, memory, model_inputs, preview, tensors};
@@ -172,8 +173,12 @@ fn run_sampler(
     let batch_index =
         latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
     let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
-    let positive = side(inputs.conditioning("positive")?, Side::Positive, ctx.state, model, &start)?;
-    let negative = side(inputs.conditioning("negative")?, Side::Negative, ctx.state, model, &start)?;
+    let given = (inputs.conditioning("positive")?, inputs.conditioning("negative")?);
+    let mut positive = side(given.0, Side::Positive, ctx.state, model, &start)?;
+    let mut negative = side(given.1, Side::Negative, ctx.state, model, &start)?;
+    let mut controls = Controls::new(ctx.state, model, inputs.recipe("model")?);
+    controls.add(&mut positive, given.0)?;
+    controls.add(&mut negative, given.1)?;
 
     let mut request = SampleRequest::new(&samples, &positive, &negative);
     request.noise_mask = noise_mask.as_ref();
@@ -262,6 +267,7 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
             let known = |name: &&str| {
                 regions::APPLIED.contains(name)
                     || model_inputs::NUMBERS.contains(name)
+                    || control::is_extra(name)
                     || [model_inputs::CONCAT_LATENT, model_inputs::CONCAT_MASK].contains(name)
                     || gligen::APPLIED.contains(name)
             };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conditioning;
+mod control;
 mod custom_sampling;
 mod model_sampling;
 mod network_files;

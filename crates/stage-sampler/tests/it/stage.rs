@@ -53,6 +53,8 @@ impl Stage {
             folder.path().join("hypernetworks").to_str().unwrap(),
             "--gligen-dir",
             folder.path().join("gligen").to_str().unwrap(),
+            "--controlnet-dir",
+            folder.path().join("controlnet").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
@@ -60,6 +62,11 @@ impl Stage {
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(comfy_stage_sampler::run(config, listener, std::future::pending()));
         Self { address, store: Store::open(&artifacts).unwrap(), folder }
+    }
+
+    /// Puts a control network where the stage looks for them.
+    pub fn write_control(&self, name: &str, file: &comfy_testkit::random_checkpoint::ControlFile) {
+        file.write(&self.place("controlnet", name)).unwrap();
     }
 
     /// Runs a group and returns what its published outputs carry, by node and slot.
