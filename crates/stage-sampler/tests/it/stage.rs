@@ -48,6 +48,10 @@ impl Stage {
             checkpoints.to_str().unwrap(),
             "--vae-dir",
             folder.path().join("vae").to_str().unwrap(),
+            "--output-dir",
+            folder.path().join("output").to_str().unwrap(),
+            "--embeddings-dir",
+            folder.path().join("embeddings").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
