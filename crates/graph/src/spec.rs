@@ -106,6 +106,8 @@ pub enum Widget {
         /// Whether the page expands `{a|b}` choices before it sends the text.
         #[serde(default)]
         dynamic_prompts: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mentions: Option<Mentions>,
     },
     Bool {
         default: bool,
@@ -128,6 +130,29 @@ pub enum Widget {
         #[serde(default)]
         open: bool,
     },
+}
+
+/// Files that a text may name, such as the embeddings of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mentions {
+    /// What stands before a name: `embedding:`.
+    pub keyword: String,
+    /// The folder, as ComfyUI names its folders.
+    pub folder: String,
+    /// The files of the folder; the stage fills them in when it describes itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ComboOption>,
+}
+
+impl Mentions {
+    /// The files that `text` may name, with or without their extension. Names that begin alike may be among them.
+    pub fn in_text(&self, text: &str) -> impl Iterator<Item = &ComboOption> {
+        let named = move |file: &&ComboOption| {
+            let stem = file.value.rsplit_once('.').map_or(file.value.as_str(), |(stem, _)| stem);
+            text.contains(&format!("{}{stem}", self.keyword))
+        };
+        self.files.iter().filter(named)
+    }
 }
 
 /// One choice of a combo. In JSON for people it is its plain value.
@@ -212,14 +237,24 @@ impl InputSpec {
 
     /// A text field.
     pub fn text(name: &str, default: &str) -> Self {
-        let widget = Widget::Text { default: default.into(), multiline: false, dynamic_prompts: false };
+        let default = default.into();
+        let widget = Widget::Text { default, multiline: false, dynamic_prompts: false, mentions: None };
         Self::new(name, "STRING", Some(widget))
     }
 
     /// A text area for prompts.
     pub fn prompt(name: &str) -> Self {
-        let widget = Widget::Text { default: String::new(), multiline: true, dynamic_prompts: true };
+        let default = String::new();
+        let widget = Widget::Text { default, multiline: true, dynamic_prompts: true, mentions: None };
         Self::new(name, "STRING", Some(widget))
+    }
+
+    /// Says that a text may name files of a folder behind a keyword, so that results depend on them.
+    pub fn mentioning(mut self, keyword: &str, folder: &str) -> Self {
+        if let Some(Widget::Text { mentions, .. }) = &mut self.widget {
+            *mentions = Some(Mentions { keyword: keyword.into(), folder: folder.into(), files: Vec::new() });
+        }
+        self
     }
 
     /// A switch.

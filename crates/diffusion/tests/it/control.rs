@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::checkpoint::CheckpointHeader;
 use comfy_diffusion::control::{
-    AppliedControl, ControlBase, ControlKind, ControlNetwork, ControlOptions, ControlUse,
+    AppliedControl, ControlKind, ControlNetwork, ControlOptions, ControlUse,
 };
 use comfy_diffusion::sampling::{
     CfgDenoiser, ConditioningEntry, Denoiser, ModelInputs, NoisePredictor, SamplingError,
@@ -83,8 +83,8 @@ impl File {
     }
 
     fn load(&self, base: &Base) -> Result<Arc<ControlNetwork>, Error> {
-        let base = ControlBase { path: &base.file.path, adapters: &[], stored_as: None };
-        ControlNetwork::load(&self.path, &Device::Cpu, DType::F32, Some(base)).map(Arc::new)
+        let base = ModelSource::new(&base.file.path);
+        ControlNetwork::load(&self.path, &Device::Cpu, DType::F32, Some(&base)).map(Arc::new)
     }
 }
 

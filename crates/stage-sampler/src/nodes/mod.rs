@@ -12,7 +12,9 @@ mod inpaint;
 mod latent;
 mod loaders;
 mod loras;
+mod merging;
 mod model_sampling;
+mod model_saving;
 mod network_patches;
 mod part_loaders;
 mod pix2pix;
@@ -43,8 +45,26 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &loaders::VaeLoader,
     &loras::LoraLoader,
     &loras::LoraLoaderModelOnly,
+    &merging::MODEL_SIMPLE,
+    &merging::MODEL_BLOCKS,
+    &merging::MODEL_ADD,
+    &merging::MODEL_SUBTRACT,
+    &merging::MODEL_SD1,
+    &merging::MODEL_SD2,
+    &merging::MODEL_SDXL,
+    &merging::CLIP_SIMPLE,
+    &merging::CLIP_ADD,
+    &merging::CLIP_SUBTRACT,
+    &merging::UNET_SELF,
+    &merging::UNET_CROSS,
+    &merging::CLIP_ATTENTION,
+    &model_saving::CHECKPOINT,
+    &model_saving::MODEL,
+    &model_saving::CLIP,
+    &model_saving::VAE,
     &part_loaders::UnetLoader,
     &part_loaders::ClipLoader,
+    &part_loaders::DualClipLoader,
     &conditioning::ClipTextEncode,
     &conditioning::ClipSetLastLayer,
     &conditioning_changes::ConditioningCombine,

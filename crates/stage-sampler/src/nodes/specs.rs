@@ -11,8 +11,10 @@ const OPTIONS: [&str; 8] =
     ["default", "min", "max", "step", "round", "control_after_generate", "multiline", "dynamicPrompts"];
 
 /// Where a spec differs on purpose, and why.
-const ALLOWED: [(&str, &str); 1] =
-    [("CLIPLoader.input.required.type", "only the kinds of encoder that this stage can run are offered")];
+const ALLOWED: [(&str, &str); 2] = [
+    ("CLIPLoader.input.required.type", "only the kinds of encoder that this stage can run are offered"),
+    ("DualCLIPLoader.input.required.type", "only the pairs of encoders that this stage can run are offered"),
+];
 
 /// Brings numbers to one form, so that `0` is `0.0`.
 fn number(value: &Value) -> Value {

@@ -55,6 +55,10 @@ impl Stage {
             folder.path().join("gligen").to_str().unwrap(),
             "--controlnet-dir",
             folder.path().join("controlnet").to_str().unwrap(),
+            "--output-dir",
+            folder.path().join("output").to_str().unwrap(),
+            "--embeddings-dir",
+            folder.path().join("embeddings").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
