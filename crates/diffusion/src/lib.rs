@@ -10,8 +10,10 @@ pub mod families;
 mod model;
 pub mod sampling;
 pub mod text;
+pub mod tiles;
 pub mod upscale;
 pub mod vae;
+pub mod vision;
 
 pub use blocks::{FreeU, Unet, UnetChanges};
 pub use error::{Error, Result};

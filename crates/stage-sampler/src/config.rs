@@ -25,6 +25,15 @@ pub struct Config {
     /// Folder with upscalers.
     #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
     pub upscale_models_dir: PathBuf,
+    /// Folder with the small autoencoders that stand in for the large ones.
+    #[arg(long, env = "VAE_APPROX_DIR", default_value = "models/vae_approx")]
+    pub vae_approx_dir: PathBuf,
+    /// Folder with the networks that look at pictures.
+    #[arg(long, env = "CLIP_VISION_DIR", default_value = "models/clip_vision")]
+    pub clip_vision_dir: PathBuf,
+    /// Folder with style adapters.
+    #[arg(long, env = "STYLE_MODELS_DIR", default_value = "models/style_models")]
+    pub style_models_dir: PathBuf,
     /// Folder with diffusion models on their own.
     #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
     pub diffusion_models_dir: PathBuf,

@@ -5,6 +5,7 @@ use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
+use comfy_diffusion::vision::{ClipVision, StyleModel};
 use comfy_stage::NodeError;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,8 @@ pub(crate) enum Loaded {
     Clip(Arc<ClipTextEncoder>),
     Vae(Arc<Vae>),
     Upscaler(Arc<Upscaler>),
+    ClipVision(Arc<ClipVision>),
+    StyleModel(Arc<StyleModel>),
 }
 
 impl Loaded {
@@ -25,6 +28,8 @@ impl Loaded {
             Loaded::Clip(clip) => clip.weight_bytes(),
             Loaded::Vae(vae) => vae.weight_bytes(),
             Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
+            Loaded::ClipVision(vision) => vision.weight_bytes(),
+            Loaded::StyleModel(style) => style.weight_bytes(),
         }
     }
 }

@@ -4,9 +4,11 @@ use crate::config::{Config, PipelineKind, WordList};
 use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
 use comfy_diffusion::adapters::Adapter;
-use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
-use comfy_diffusion::families::Family;
+use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, detect};
+use comfy_diffusion::families::{Family, sd1, sdxl};
 use comfy_diffusion::upscale::Upscaler;
+use comfy_diffusion::vae::Vae;
+use comfy_diffusion::vision::{StyleModel, VisionConfig};
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
 use comfy_stage::NodeError;
@@ -23,6 +25,14 @@ const MAX_NOTE_CHARS: usize = 300;
 pub(crate) const LORAS: &str = "loras";
 /// The folder of upscalers.
 pub(crate) const UPSCALERS: &str = "upscale_models";
+/// The folder of small autoencoders.
+pub(crate) const VAE_APPROX: &str = "vae_approx";
+/// The folder of networks that look at pictures.
+pub(crate) const CLIP_VISION: &str = "clip_vision";
+/// The folder of style adapters.
+pub(crate) const STYLE_MODELS: &str = "style_models";
+/// Autoencoders whose halves are two files in [`VAE_APPROX`], and the factor of the latents they are for.
+pub(crate) const TINY_VAES: [(&str, f64); 2] = [("taesd", sd1::LATENT_SCALE), ("taesdxl", sdxl::LATENT_SCALE)];
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
@@ -36,7 +46,7 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
     /// Each of [`ModelFiles::FOLDERS`], where it is on disk.
-    roots: [Vec<PathBuf>; 6],
+    roots: [Vec<PathBuf>; 9],
     pickles: Pickles,
     kind: PipelineKind,
     default_checkpoint: String,
@@ -82,8 +92,17 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 6] =
-        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS];
+    pub(crate) const FOLDERS: [&'static str; 9] = [
+        "checkpoints",
+        "vae",
+        "diffusion_models",
+        "text_encoders",
+        LORAS,
+        UPSCALERS,
+        VAE_APPROX,
+        CLIP_VISION,
+        STYLE_MODELS,
+    ];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -94,6 +113,9 @@ impl ModelFiles {
                 vec![config.text_encoders_dir.clone(), config.clip_dir.clone()],
                 vec![config.loras_dir.clone()],
                 vec![config.upscale_models_dir.clone()],
+                vec![config.vae_approx_dir.clone()],
+                vec![config.clip_vision_dir.clone()],
+                vec![config.style_models_dir.clone()],
             ],
             pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
@@ -124,7 +146,49 @@ impl ModelFiles {
         entries.retain(|entry| self.verdict(folder, entry).problem.is_none());
         entries.sort_by_key(|entry| entry.name != self.default_checkpoint);
         let option = |e: Entry| ComboOption { value: e.name, fingerprint: Some(e.fingerprint) };
-        Some(entries.into_iter().map(option).collect())
+        let mut options: Vec<_> = entries.into_iter().map(option).collect();
+        if folder == "vae" {
+            options.extend(self.tiny_vaes());
+        }
+        Some(options)
+    }
+
+    /// The autoencoders whose two halves are there and can be used.
+    fn tiny_vaes(&self) -> Vec<ComboOption> {
+        let mut entries = self.list(VAE_APPROX).unwrap_or_default();
+        entries.retain(|entry| self.verdict(VAE_APPROX, entry).problem.is_none());
+        let half = |name: &str, half: &str| {
+            let start = format!("{name}_{half}.");
+            entries.iter().find(|entry| entry.name.starts_with(&start)).map(|entry| &entry.fingerprint)
+        };
+        let option = |(name, _): (&str, f64)| {
+            let fingerprint = joint(half(name, "encoder")?, half(name, "decoder")?);
+            Some(ComboOption { value: name.into(), fingerprint: Some(fingerprint) })
+        };
+        TINY_VAES.into_iter().filter_map(option).collect()
+    }
+
+    /// Finds the halves of an autoencoder of [`TINY_VAES`]: encoder, decoder, and the fingerprint of both.
+    ///
+    /// # Errors
+    /// When one is not there, and as [`ModelFiles::find`].
+    pub(crate) fn find_tiny_vae(
+        &self,
+        name: &str,
+        go_on: &dyn Fn() -> Result<(), NodeError>,
+    ) -> Result<([FoundFile; 2], String), NodeError> {
+        let names: Vec<String> = self.list(VAE_APPROX).unwrap_or_default().into_iter().map(|e| e.name).collect();
+        let half = |half: &str| {
+            let start = format!("{name}_{half}.");
+            let file = names.iter().find(|name| name.starts_with(&start)).ok_or_else(|| {
+                let place = format!("`{name}_{half}.safetensors` or `{name}_{half}.pth`");
+                NodeError::not_found(format!("`{name}` needs {place} in `{VAE_APPROX}`"))
+            })?;
+            self.find(VAE_APPROX, file, go_on)
+        };
+        let halves = [half("encoder")?, half("decoder")?];
+        let fingerprint = joint(&halves[0].fingerprint, &halves[1].fingerprint);
+        Ok((halves, fingerprint))
     }
 
     /// Every file of a folder with what its header says; of all folders when `folder` is empty.
@@ -249,7 +313,10 @@ impl ModelFiles {
         let note: String = note.unwrap_or_default();
         let verdict = |family: &str, problem| Verdict { family: family.into(), note, problem, pickle: false };
         match folder {
-            "vae" => verdict("vae", VaeConfig::from_header(header).err()),
+            "vae" => verdict("vae", Vae::refusal(header)),
+            VAE_APPROX => verdict("taesd", Vae::tiny_half_refusal(header)),
+            CLIP_VISION => verdict("clip-vision", VisionConfig::from_header(header).err()),
+            STYLE_MODELS => verdict("style", StyleModel::refusal(header)),
             "text_encoders" => verdict("clip", text_encoder_problem(header)),
             LORAS => {
                 let problem = (!Adapter::is_in(header)).then(|| "there is no adapter layer in it".to_owned());
@@ -272,6 +339,10 @@ impl ModelFiles {
         };
         (!fits).then(|| format!("it is {family}, but PIPELINE_KIND is `{wanted}`"))
     }
+}
+
+fn joint(encoder: &str, decoder: &str) -> String {
+    format!("{encoder}+{decoder}")
 }
 
 fn extension(path: &Path) -> Option<String> {

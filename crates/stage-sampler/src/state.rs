@@ -3,13 +3,14 @@
 use crate::config::{Config, DeviceKind};
 use crate::error;
 use crate::model_cache::{Loaded, ModelCache, PartKey};
-use crate::model_files::{FoundFile, LORAS, ModelFiles};
+use crate::model_files::{FoundFile, LORAS, ModelFiles, TINY_VAES, VAE_APPROX};
 use crate::recipe::{LoraUse, Part, Recipe, WeightDtype};
 use candle_core::{DType, Device};
 use comfy_diffusion::adapters::{Adapter, UsedAdapter};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
-use comfy_diffusion::vae::Vae;
+use comfy_diffusion::vae::{LatentRange, Vae};
+use comfy_diffusion::vision::{ClipVision, StyleModel};
 use comfy_diffusion::{DiffusionModel, load_clip, load_model_stored_as, load_vae};
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
@@ -48,6 +49,9 @@ impl SamplerState {
     }
 
     fn load(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
+        if recipe.folder == VAE_APPROX {
+            return self.load_tiny_vae(recipe);
+        }
         let found = self.find_unchanged(&recipe.folder, &recipe.file, &recipe.fingerprint)?;
         let key = PartKey {
             path: found.path.clone(),
@@ -73,9 +77,41 @@ impl SamplerState {
                 Part::Upscaler => {
                     Upscaler::load(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Upscaler)
                 }
+                Part::ClipVision => {
+                    ClipVision::load(path, &self.device, DType::F32).map(Arc::new).map(Loaded::ClipVision)
+                }
+                Part::StyleModel => {
+                    StyleModel::load(path, &self.device, DType::F32).map(Arc::new).map(Loaded::StyleModel)
+                }
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }
             .map_err(error::engine)
+        })
+    }
+
+    /// Loads an autoencoder whose halves are two files.
+    fn load_tiny_vae(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
+        let name = &recipe.file;
+        let (_, scale) = TINY_VAES.into_iter().find(|(tiny, _)| tiny == name).ok_or_else(|| {
+            let valid = TINY_VAES.map(|(tiny, _)| format!("`{tiny}`")).join(", ");
+            NodeError::invalid(format!("`{name}` is no small autoencoder, valid: {valid}"))
+        })?;
+        let ([encoder, decoder], fingerprint) = self.files.find_tiny_vae(name, &|| Ok(()))?;
+        if fingerprint != recipe.fingerprint {
+            return Err(replaced(name));
+        }
+        let key = PartKey {
+            path: decoder.path.clone(),
+            fingerprint,
+            part: Part::Vae,
+            loras: Vec::new(),
+            weight_dtype: None,
+        };
+        self.cache.get(key, || {
+            let range = LatentRange { scale, shift: 0.0 };
+            Vae::load_tiny([&encoder.path, &decoder.path], &self.device, DType::F32, range)
+                .map(|vae| Loaded::Vae(Arc::new(vae)))
+                .map_err(error::engine)
         })
     }
 
@@ -85,8 +121,7 @@ impl SamplerState {
         if found.fingerprint == fingerprint {
             return Ok(found);
         }
-        let message = format!("`{file}` was replaced while this job was waiting, run it again");
-        Err(NodeError::new(ErrorCode::FailedPrecondition, message))
+        Err(replaced(file))
     }
 
     fn adapters(&self, loras: &[LoraUse]) -> Result<Vec<UsedAdapter>, NodeError> {
@@ -130,6 +165,25 @@ impl SamplerState {
             _ => Err(NodeError::internal("the model cache holds another part under this key")),
         }
     }
+
+    pub(crate) fn clip_vision(&self, link: &serde_json::Value) -> Result<Arc<ClipVision>, NodeError> {
+        match self.load(&Recipe::read(link, Part::ClipVision)?)? {
+            Loaded::ClipVision(vision) => Ok(vision),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    pub(crate) fn style_model(&self, link: &serde_json::Value) -> Result<Arc<StyleModel>, NodeError> {
+        match self.load(&Recipe::read(link, Part::StyleModel)?)? {
+            Loaded::StyleModel(style) => Ok(style),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+}
+
+fn replaced(file: &str) -> NodeError {
+    let message = format!("`{file}` was replaced while this job was waiting, run it again");
+    NodeError::new(ErrorCode::FailedPrecondition, message)
 }
 
 impl StageState for SamplerState {

@@ -2,7 +2,6 @@
 
 mod compact;
 mod esrgan;
-mod tiles;
 
 use std::path::Path;
 
@@ -13,7 +12,6 @@ use crate::checkpoint::{CheckpointHeader, LoadCounter, Target, WeightFile, Weigh
 use crate::error::{Error, Result};
 use compact::Compact;
 use esrgan::Esrgan;
-pub use tiles::{Tile, TilePlan};
 
 /// What training tools wrap their weights in.
 const WRAPPERS: [&str; 5] = ["", "params_ema.", "params.", "state_dict.", "module."];

@@ -7,7 +7,8 @@ use crate::state::SamplerState;
 use crate::{error, tensors};
 use candle_core::Tensor;
 use comfy_artifacts::HostTensor;
-use comfy_diffusion::upscale::{Tile, TilePlan, Upscaler};
+use comfy_diffusion::tiles::{Tile, TilePlan};
+use comfy_diffusion::upscale::Upscaler;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
 
@@ -72,7 +73,7 @@ impl Node<SamplerState> for ImageUpscaleWithModel {
                 "the image has {channels} channels, an upscaler takes 3"
             )));
         }
-        let plan = TilePlan { width, height, tile: TILE_PX, overlap: OVERLAP_PX };
+        let plan = TilePlan { width, height, tile_width: TILE_PX, tile_height: TILE_PX, overlap: OVERLAP_PX };
         let factor = upscaler.factor();
         require_memory(&upscaler, &plan, batch)?;
         let planes = tensors::to_device(image, upscaler.device())?
