@@ -86,7 +86,8 @@ impl TilePlan {
         match *self.tiles() {
             [one] => make(one),
             ref tiles => {
-                let parts = tiles.iter().map(|&tile| Ok((tile, make(tile)?))).collect::<Result<Vec<_>, E>>()?;
+                let parts =
+                    tiles.iter().map(|&tile| Ok((tile, make(tile)?))).collect::<Result<Vec<_>, E>>()?;
                 Ok(self.blend(parts.into_iter(), channels, factor))
             }
         }

@@ -32,7 +32,8 @@ pub(crate) const CLIP_VISION: &str = "clip_vision";
 /// The folder of style adapters.
 pub(crate) const STYLE_MODELS: &str = "style_models";
 /// Autoencoders whose halves are two files in [`VAE_APPROX`], and the factor of the latents they are for.
-pub(crate) const TINY_VAES: [(&str, f64); 2] = [("taesd", sd1::LATENT_SCALE), ("taesdxl", sdxl::LATENT_SCALE)];
+pub(crate) const TINY_VAES: [(&str, f64); 2] =
+    [("taesd", sd1::LATENT_SCALE), ("taesdxl", sdxl::LATENT_SCALE)];
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
@@ -177,7 +178,8 @@ impl ModelFiles {
         name: &str,
         go_on: &dyn Fn() -> Result<(), NodeError>,
     ) -> Result<([FoundFile; 2], String), NodeError> {
-        let names: Vec<String> = self.list(VAE_APPROX).unwrap_or_default().into_iter().map(|e| e.name).collect();
+        let names: Vec<String> =
+            self.list(VAE_APPROX).unwrap_or_default().into_iter().map(|e| e.name).collect();
         let half = |half: &str| {
             let start = format!("{name}_{half}.");
             let file = names.iter().find(|name| name.starts_with(&start)).ok_or_else(|| {

@@ -31,8 +31,9 @@ pub(crate) struct Seen {
 
 fn seen(entry: &comfy_stage::ConditioningEntry) -> Result<Vec<Seen>, NodeError> {
     let Some(list) = entry.extras.get(SEEN) else { return Ok(Vec::new()) };
-    Vec::deserialize(list)
-        .map_err(|error| NodeError::invalid(format!("the pictures of a conditioning cannot be read: {error}")))
+    Vec::deserialize(list).map_err(|error| {
+        NodeError::invalid(format!("the pictures of a conditioning cannot be read: {error}"))
+    })
 }
 
 /// Shows a prompt further pictures.
@@ -51,10 +52,7 @@ pub(crate) fn add_seen(
     Ok(())
 }
 
-fn pictures(
-    entry: &comfy_stage::ConditioningEntry,
-    device: &Device,
-) -> Result<Vec<SeenPictures>, NodeError> {
+fn pictures(entry: &comfy_stage::ConditioningEntry, device: &Device) -> Result<Vec<SeenPictures>, NodeError> {
     let picture = |(i, seen): (usize, Seen)| {
         let name = format!("{SEEN_EMBEDS}{i}");
         let embeds = entry.tensors.get(&name).ok_or_else(|| {

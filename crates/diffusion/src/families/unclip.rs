@@ -70,9 +70,8 @@ impl NoiseAugmentation {
         let target = Target { device: Device::Cpu, dtype: DType::F32, patches: Patches::default() };
         let counter = LoadCounter::default();
         let weights = Weights::new(file, &target, &counter, "");
-        let row = |name, shape| -> Result<Tensor> {
-            Ok(weights.get(name, shape)?.flatten_all()?.unsqueeze(0)?)
-        };
+        let row =
+            |name, shape| -> Result<Tensor> { Ok(weights.get(name, shape)?.flatten_all()?.unsqueeze(0)?) };
         Ok(Self { shares: shares(), statistics: Some([row(MEAN, mean)?, row(SPREAD, spread)?]) })
     }
 
@@ -140,6 +139,38 @@ impl NoiseAugmentation {
             Some(one) if count == 1 => Ok(one),
             // The generator goes on behind what it drew for the last picture.
             Some(sum) => self.augment(&sum.narrow(1, 0, width / 2)?, MERGE_AUGMENTATION, &mut generator),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_blurred_as_by_diffusers() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vision.safetensors");
+        let goldens = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        let embeds = &goldens["unclip.embeds"];
+        let row = |name: &str| goldens[&format!("unclip.{name}")].unsqueeze(0).unwrap();
+        let statistics = Some([row("data_mean"), row("data_std")]);
+        let seen = |from, count, strength, noise_augmentation| SeenPictures {
+            embeds: embeds.narrow(0, from, count).unwrap(),
+            strength,
+            noise_augmentation,
+        };
+        for (name, statistics) in [("plain", None), ("normalized", statistics)] {
+            let augmentation = NoiseAugmentation { statistics, ..NoiseAugmentation::default() };
+            for (count, pictures) in [
+                ("one", vec![seen(0, 1, 0.8, 0.3)]),
+                ("two", vec![seen(0, 1, 0.8, 0.3), seen(1, 2, -0.5, 0.0)]),
+            ] {
+                let found = augmentation.vector(&pictures, 64, 123, &Device::Cpu).unwrap();
+                let expected = &goldens[&format!("unclip.{name}.{count}")];
+                let worst = (found - expected).unwrap().abs().unwrap().max_all().unwrap();
+                let worst = worst.to_scalar::<f32>().unwrap();
+                assert!(worst < 1e-4, "{name} {count}: {worst}");
+            }
         }
     }
 }

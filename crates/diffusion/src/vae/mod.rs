@@ -130,7 +130,8 @@ impl Vae {
 
     /// Why a file with this header is no half of a TAESD, or `None` if it is one.
     pub fn tiny_half_refusal(header: &CheckpointHeader) -> Option<String> {
-        (!tiny::is_half(header)).then(|| "its first layers are not those of a TAESD encoder or decoder".into())
+        (!tiny::is_half(header))
+            .then(|| "its first layers are not those of a TAESD encoder or decoder".into())
     }
 
     /// Tells if a file holds both halves of a TAESD.

@@ -100,7 +100,10 @@ impl VisionConfig {
         };
         let Some(&[positions, _]) = shape(names.positions) else { return Err(misshapen(names.positions)) };
         if shape(names.class).is_none() {
-            return Err(format!("{}; encoders without a class token are not supported", misshapen(names.class)));
+            return Err(format!(
+                "{}; encoders without a class token are not supported",
+                misshapen(names.class)
+            ));
         }
         let first = format!("{}.0.{}", names.layers, names.up);
         let Some(&[mlp_width, _]) = shape(&first) else { return Err(misshapen(&first)) };

@@ -32,7 +32,9 @@ pub fn preprocess(pictures: &Tensor, size: usize, crop: PictureCrop) -> Result<T
     let (batch, height, width) = match *pictures.dims() {
         [batch, 3, height, width] if batch * height * width > 0 => (batch, height, width),
         ref dims => {
-            return Err(Error::InvalidArgument(format!("pictures to look at are [B, 3, H, W], got {dims:?}")));
+            return Err(Error::InvalidArgument(format!(
+                "pictures to look at are [B, 3, H, W], got {dims:?}"
+            )));
         }
     };
     let mut values: Vec<f32> = pictures.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;

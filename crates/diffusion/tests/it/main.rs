@@ -15,6 +15,8 @@ mod layouts;
 mod models;
 mod reference;
 mod sample;
+mod scattered;
 mod tiny;
 mod tokens;
 mod upscalers;
+mod vision;

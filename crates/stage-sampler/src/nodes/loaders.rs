@@ -39,8 +39,9 @@ impl Node<SamplerState> for UnclipCheckpointLoader {
         NodeSpec {
             class: "unCLIPCheckpointLoader".into(),
             display_name: "unCLIPCheckpointLoader".into(),
-            description: "Opens a checkpoint that draws variations of pictures, with the network that looks at them."
-                .into(),
+            description:
+                "Opens a checkpoint that draws variations of pictures, with the network that looks at them."
+                    .into(),
             category: "loaders".into(),
             version: 1,
             inputs: vec![

@@ -110,7 +110,8 @@ impl Job {
         let plans = tiling.plans(self.size, self.step)?;
         let count = width.saturating_mul(height).saturating_mul(self.grow.pow(2));
         let results = memory::activations(count, self.channels, RESULT_COPIES);
-        let largest = plans.iter().map(|plan| plan.tile_width.min(width) * plan.tile_height.min(height)).max();
+        let largest =
+            plans.iter().map(|plan| plan.tile_width.min(width) * plan.tile_height.min(height)).max();
         let pixels = largest.unwrap_or_default().saturating_mul(self.step.pow(2));
         memory::require("a tile of this size", activations(pixels).saturating_add(results))?;
         let mut sum = vec![0f32; count * self.channels];
@@ -204,8 +205,7 @@ impl Node<SamplerState> for VaeDecodeTiled {
         };
         let tiling = Tiling::of(inputs)?.at_most_a_quarter();
         let tiles = count_tiles(&tiling.plans([width, height], vae.downscale())?);
-        let decoded =
-            batch(&samples, tiles, ctx, |one, before_tile| decode(&vae, one, tiling, before_tile))?;
+        let decoded = batch(&samples, tiles, ctx, |one, before_tile| decode(&vae, one, tiling, before_tile))?;
         Ok(Outputs::one(Data::Image(tensors::decoded_to_image(&decoded)?)))
     }
 }

@@ -24,8 +24,9 @@ impl Node<SamplerState> for UpscaleModelLoader {
         NodeSpec {
             class: "UpscaleModelLoader".into(),
             display_name: "Load Upscale Model".into(),
-            description: "Opens a network that enlarges pictures: ESRGAN, Real-ESRGAN, BSRGAN or Compact."
-                .into(),
+            description:
+                "Opens a network that enlarges pictures: ESRGAN, Real-ESRGAN, BSRGAN, Compact or SwinIR."
+                    .into(),
             category: "loaders".into(),
             version: 1,
             inputs: vec![

@@ -10,9 +10,7 @@ use candle_core::Tensor;
 use comfy_artifacts::HostTensor;
 use comfy_diffusion::vision::{PictureCrop, preprocess};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
-use comfy_stage::{
-    ClipVisionOutput, ConditioningEntry, Ctx, Data, Inputs, Node, NodeError, Outputs,
-};
+use comfy_stage::{ClipVisionOutput, ConditioningEntry, Ctx, Data, Inputs, Node, NodeError, Outputs};
 
 const CROPS: [&str; 2] = ["center", "none"];
 const STRENGTH_TYPES: [&str; 2] = ["multiply", "attn_bias"];

@@ -17,7 +17,7 @@ pub const CHECKPOINT: &str = "tiny.safetensors";
 pub struct Stage {
     address: String,
     store: Store,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// One input of a node.
@@ -42,19 +42,26 @@ impl Stage {
         std::fs::create_dir_all(&checkpoints).unwrap();
         comfy_testkit::random_checkpoint::write_tiny(&checkpoints.join(CHECKPOINT)).unwrap();
         let artifacts = folder.path().join("artifacts");
+        let place = |name: &str| folder.path().join(name).display().to_string();
         let config = Config::parse_from([
             "stage-sampler",
             "--checkpoints-dir",
             checkpoints.to_str().unwrap(),
             "--vae-dir",
-            folder.path().join("vae").to_str().unwrap(),
+            &place("vae"),
+            "--vae-approx-dir",
+            &place("vae_approx"),
+            "--clip-vision-dir",
+            &place("clip_vision"),
+            "--style-models-dir",
+            &place("style_models"),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(comfy_stage_sampler::run(config, listener, std::future::pending()));
-        Self { address, store: Store::open(&artifacts).unwrap(), _folder: folder }
+        Self { address, store: Store::open(&artifacts).unwrap(), folder }
     }
 
     /// Runs a group and returns what its published outputs carry, by node and slot.
@@ -76,6 +83,13 @@ impl Stage {
             }
         }
         Ok(published)
+    }
+
+    /// Writes a file of one of the stage's model folders.
+    pub fn save(&self, folder: &str, file: &str, tensors: &HashMap<String, candle_core::Tensor>) {
+        let folder = self.folder.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        candle_core::safetensors::save(tensors, folder.join(file)).unwrap();
     }
 
     pub fn store(&self) -> &Store {
