@@ -129,7 +129,7 @@ fn open_clip(network: &Tensors) -> Tensors {
 fn image_encoders_of_both_layouts_agree() {
     let (folder, goldens) = (Folder::new(), goldens());
     for (network, quick) in [("vision", true), ("deep_vision", false)] {
-        let theirs = weights(network, 1.0);
+        let theirs = weights(network, 1.3);
         let open = open_clip(&theirs);
         for (layout, tensors) in [
             ("hugging face", theirs),
@@ -151,7 +151,7 @@ fn image_encoders_of_both_layouts_agree() {
             assert!(vision.encode(&goldens["image"]).is_err());
         }
     }
-    let path = folder.save("taesd.safetensors", &weights("taesd_encoder", 1.0));
+    let path = folder.save("taesd.safetensors", &weights("taesd_encoder", 1.3));
     let error = ClipVision::load(&path, &Device::Cpu, DType::F32).unwrap_err().to_string();
     assert!(error.contains("image encoder"), "{error}");
 }
@@ -159,12 +159,12 @@ fn image_encoders_of_both_layouts_agree() {
 #[test]
 fn a_style_adapter_agrees() {
     let (folder, goldens) = (Folder::new(), goldens());
-    let path = folder.save("style.safetensors", &weights("style", 1.0));
+    let path = folder.save("style.safetensors", &weights("style", 1.3));
     let style = StyleModel::load(&path, &Device::Cpu, DType::F32).unwrap();
     let found = style.tokens(&goldens["style.seen"]).unwrap();
     assert_close("style tokens", &found, &goldens["style.tokens"], 1e-5);
     assert!(style.tokens(&goldens["vision.last_hidden_state"]).is_err());
-    let path = folder.save("vision.safetensors", &weights("vision", 1.0));
+    let path = folder.save("vision.safetensors", &weights("vision", 1.3));
     let error = StyleModel::load(&path, &Device::Cpu, DType::F32).unwrap_err().to_string();
     assert!(error.contains("style_embedding"), "{error}");
 }
@@ -183,7 +183,7 @@ fn unclip_checkpoint(folder: &Folder, embed: usize) -> PathBuf {
         let wave = crate::models::wave(&shape, 0.3).affine(0.05, 0.0).unwrap();
         tensors.insert(format!("model.diffusion_model.label_emb.{name}"), wave);
     }
-    tensors.extend(below("embedder.model.visual.", open_clip(&weights("vision", 1.0))));
+    tensors.extend(below("embedder.model.visual.", open_clip(&weights("vision", 1.3))));
     folder.save("unclip.safetensors", &tensors)
 }
 

@@ -114,7 +114,7 @@ async fn a_small_autoencoder_is_loaded_from_its_halves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_are_looked_at() {
     let (stage, goldens) = (Stage::start().await, goldens());
-    stage.save("clip_vision", "vit.safetensors", &scattered::weights("vision.json", "vision", 1.0));
+    stage.save("clip_vision", "vit.safetensors", &scattered::weights("vision.json", "vision", 1.3));
     let steps = vec![
         Step("vision", "CLIPVisionLoader", vec![("clip_name", Give::Text("vit.safetensors"))]),
         Step(
@@ -153,7 +153,7 @@ fn seen(last_hidden_state: &Tensor, image_embeds: &Tensor) -> Data {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_style_is_added_behind_the_prompt() {
     let (stage, goldens) = (Stage::start().await, goldens());
-    stage.save("style_models", "style.safetensors", &scattered::weights("vision.json", "style", 1.0));
+    stage.save("style_models", "style.safetensors", &scattered::weights("vision.json", "style", 1.3));
     let pictures = seen(&goldens["style.seen"], &goldens["unclip.embeds"]);
     let pictures = codec::publish(&pictures, stage.store()).await.unwrap();
     let apply = |id, strength, kind| {
