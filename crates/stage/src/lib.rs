@@ -16,7 +16,7 @@ pub mod runner;
 pub mod server;
 
 pub use ctx::Ctx;
-pub use data::{Conditioning, ConditioningEntry, Data, Guider, Latent};
+pub use data::{ClipVisionOutput, Conditioning, ConditioningEntry, Data, Guider, Latent};
 pub use inputs::Inputs;
 pub use node::{Node, NodeError, Outputs, StageState};
 pub use server::StageServer;

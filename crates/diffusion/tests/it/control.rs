@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use candle_core::{DType, Device, Tensor};
+use comfy_diffusion::changes::ModelSource;
 use comfy_diffusion::checkpoint::CheckpointHeader;
-use comfy_diffusion::control::{
-    AppliedControl, ControlKind, ControlNetwork, ControlOptions, ControlUse,
-};
+use comfy_diffusion::control::{AppliedControl, ControlKind, ControlNetwork, ControlOptions, ControlUse};
 use comfy_diffusion::sampling::{
     CfgDenoiser, ConditioningEntry, Denoiser, ModelInputs, NoisePredictor, SamplingError,
 };
