@@ -127,7 +127,7 @@ impl VisionConfig {
         };
         // A miniature, too narrow for sixteen heads, has heads of 64 channels.
         let heads = (width / 64).clamp(1, HEADS);
-        if layers < 2 || width % heads != 0 {
+        if layers < 2 || !width.is_multiple_of(heads) {
             return Err(format!("{layers} layers that are {width} wide are no CLIP image encoder"));
         }
         Ok(Self {

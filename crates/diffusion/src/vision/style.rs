@@ -40,7 +40,7 @@ impl Layout {
             return Err("`transformer_layes.0.mlp.c_fc.weight` is missing or misshapen".into());
         };
         let heads = (width / HEAD_WIDTH).max(1);
-        if width % heads != 0 {
+        if !width.is_multiple_of(heads) {
             return Err(format!("{width} channels do not split into {heads} heads"));
         }
         Ok(Self { tokens, width, mlp_width, layers, heads, projected })

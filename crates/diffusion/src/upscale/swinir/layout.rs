@@ -107,7 +107,7 @@ impl Layout {
                 .collect()
         });
         let groups: Vec<Vec<usize>> = groups.collect();
-        if groups.iter().flatten().any(|&heads| heads == 0 || dim % heads != 0) {
+        if groups.iter().flatten().any(|&heads| heads == 0 || !dim.is_multiple_of(heads)) {
             return Err(format!("{dim} channels do not split into the heads of {groups:?}"));
         }
         let one = shape("conv_after_body.weight").is_some();
@@ -122,7 +122,7 @@ impl Layout {
             fold,
             range: if window == JPEG_WINDOW { 255.0 } else { 1.0 },
         };
-        if layout.upsampling.factor() % fold != 0 {
+        if !layout.upsampling.factor().is_multiple_of(fold) {
             let factor = layout.upsampling.factor();
             return Err(format!("a SwinIR that folds by {fold} and enlarges by {factor}"));
         }
