@@ -1,5 +1,5 @@
-import { expect, test } from "@playwright/test";
-import { inPage, node, nodes, open, picture, point, select, shot, tell } from "./helpers";
+import { expect } from "@playwright/test";
+import { inPage, node, nodes, open, picture, point, select, shot, tell, test } from "./helpers";
 
 // Editing the graph: undo, search, clipboard, menus, groups, subgraphs, view, masks.
 

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { expect, test, type Page } from "@playwright/test";
-import { inPage, node, nodes, open, select, shot, tell } from "./helpers";
+import { expect, type Page } from "@playwright/test";
+import { inPage, node, nodes, open, select, shot, tell, test } from "./helpers";
 import { picture, withText } from "./png.mjs";
 
 // Jobs and workflows on the server: queue, history, gallery, job page, saved workflows.

@@ -6,6 +6,7 @@ import { editor, store } from "./app";
 import { byId } from "./dom";
 import { download } from "./files";
 import { refresh } from "./live";
+import { written } from "./keyname";
 import { groupSelected, setMode } from "./menus";
 import { MODE } from "./nodes";
 import { cancel, run, runBatch } from "./runner";
@@ -76,14 +77,6 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ["R"], does: "Read nodes and model files again", run: () => void refresh().then(() => toast("info", "Nodes and checkpoints were read again.")) },
   { keys: ["?", "Shift+?"], does: "This list", run: () => showShortcuts(SHORTCUTS) },
 ];
-
-/** The keys of an event as the table writes them. */
-export function written(event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">): string {
-  const names: Record<string, string> = { " ": "Space", Delete: "Del" };
-  const key = names[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
-  const held = [(event.ctrlKey || event.metaKey) && "Ctrl", event.altKey && "Alt", event.shiftKey && "Shift"];
-  return [...held.filter(Boolean), key].join("+");
-}
 
 function typingIn(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.matches("input, textarea, select");

@@ -3,6 +3,7 @@
 import { api, ApiError, withoutNulls, type Checkpoint } from "./api";
 import { graph, store } from "./app";
 import { parse } from "./bigjson";
+import { ended } from "./ended";
 import { isTerminal, type JobEvent } from "./jobs";
 import { ComfyNode, registerNodes } from "./nodes";
 import { EventStream, type StreamHandlers } from "./sse";
@@ -132,12 +133,7 @@ export async function resync(): Promise<void> {
 
 function onEvent(data: string): void {
   const event = withoutNulls(parse(data)) as JobEvent;
-  const ended = store.event(event);
-  if (!ended) return;
-  const job = store.job(event.job_id);
-  if (job.status === "failed") toast("error", `Job ${job.number} failed: ${job.error?.message}`);
-  // The snapshot fills in what events leave out, such as where outputs are.
-  void api.job(job.id).then((snapshot) => store.snapshot(snapshot), () => undefined);
+  if (store.event(event)) ended(store.job(event.job_id));
 }
 
 export function startEvents(): void {
