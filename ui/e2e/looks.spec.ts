@@ -51,6 +51,17 @@ test("everything is reached with the keyboard alone", async ({ page }) => {
   await press(["Control+a", "7", "Tab"]);
   expect((await node(page, "KSampler")).values.steps).toBe(7);
   await expect(page.locator('#inspector [data-field="cfg"] input')).toBeFocused();
+  // Links are made and undone in the panel, nodes moved with the arrows.
+  const model = page.getByLabel("model comes from");
+  await model.selectOption("not connected");
+  expect(await inPage(page, (comfy) => comfy.graph.getNodeById(5).inputs[0].link)).toBeNull();
+  await expect(model.locator("option")).toHaveText(["not connected", "Load Checkpoint #1 · MODEL"]);
+  await model.selectOption({ index: 1 });
+  expect(await inPage(page, (comfy) => comfy.graph.getNodeById(5).getInputNode(0).id)).toBe(1);
+  const before = (await node(page, "KSampler")).pos;
+  await page.locator("#graph").focus();
+  await press(["Control+ArrowRight", "Control+ArrowDown", "Control+ArrowDown"]);
+  expect((await node(page, "KSampler")).pos).toEqual([before[0] + 10, before[1] + 20]);
   await page.keyboard.press("Control+Enter");
   await expect(page.locator(".result img")).toBeVisible();
   await page.locator(".result").focus();

@@ -58,6 +58,17 @@ async function readSystem(): Promise<void> {
   store.emit("connection");
 }
 
+const FRESH_MS = 10_000;
+
+/** Who comes back to the page may have put a model file in place meanwhile. */
+function refreshOnReturn(): void {
+  let left = Date.now();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) left = Date.now();
+    else if (Date.now() - left > FRESH_MS && store.connection === "open") void refresh();
+  });
+}
+
 const SYSTEM_EVERY_MS = 15_000;
 
 const serving = (): string =>
@@ -65,6 +76,7 @@ const serving = (): string =>
 
 /** Looks after the services while the page is in sight; one that came or went may change the nodes. */
 export function watchServices(): void {
+  refreshOnReturn();
   window.setInterval(() => {
     if (document.hidden || store.connection !== "open") return;
     const before = serving();

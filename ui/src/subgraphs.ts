@@ -3,6 +3,7 @@
 import { LiteGraph, SubgraphNode, type ExportedSubgraphInstance, type LGraph, type LGraphNode } from "@comfyorg/litegraph";
 import { editor, graph, store } from "./app";
 import { palette } from "./theme";
+import { isInSight } from "./view";
 
 /** Lets litegraph make instances of subgraphs that a workflow defines. */
 export function supportSubgraphs(): void {
@@ -65,8 +66,10 @@ export function goToNode(id: string): void {
   if (!node) return;
   const canvas = editor();
   if (node.graph && canvas.graph !== node.graph) canvas.setGraph(node.graph as never);
+  canvas.deselectAll();
   canvas.selectNode(node);
-  canvas.centerOnNode(node);
+  if (!isInSight(node)) canvas.centerOnNode(node);
+  canvas.setDirty(true, true);
   store.emit("selection");
 }
 

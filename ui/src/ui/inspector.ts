@@ -14,6 +14,7 @@ import { TextField } from "../widgets/text";
 import { CONTROL_NAME, readNumber, showNumber } from "../widgets/values";
 import { goToNode, pathId } from "../subgraphs";
 import { openMaskEditor } from "./maskeditor";
+import { sourceSelect } from "./sources";
 
 type Control = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement;
 
@@ -63,11 +64,12 @@ function control(node: LGraphNode, widget: IBaseWidget, spec: WidgetSpec | undef
   return undefined;
 }
 
-function source(node: LGraphNode, slot: number): HTMLElement {
-  const origin = node.getInputNode(slot);
-  if (!origin) return h("span", { class: "dim" }, "not connected");
-  const link = h("button", { class: "link", textContent: `${origin.title} #${origin.id}` });
-  link.onclick = () => goToNode(pathId(origin));
+/** The node an input comes from, to go to. */
+function origin(node: LGraphNode, slot: number): HTMLElement | undefined {
+  const from = slot < 0 ? null : node.getInputNode(slot);
+  if (!from) return undefined;
+  const link = h("button", { class: "link", textContent: `go to #${from.id}`, title: from.title });
+  link.onclick = () => goToNode(pathId(from));
   return link;
 }
 
@@ -79,7 +81,9 @@ function inputRow(node: ComfyNode, input: InputSpec): HTMLElement {
   const name = h("span", { class: "name", title: input.tooltip ?? "" }, input.name);
   const type = h("small", { class: "dim" }, input.group === "optional" ? `${input.type}, optional` : input.type);
   field?.setAttribute("aria-label", input.name);
-  return h("label", { class: "row", data: { field: input.name } }, name, type, field ?? source(node, slot));
+  const row = h("div", { class: "row", data: { field: input.name } }, name, origin(node, slot) ?? type, field ?? "");
+  if (!field && slot >= 0) row.append(sourceSelect(node, slot, input.name));
+  return row;
 }
 
 function controlRow(node: ComfyNode): HTMLElement[] {
@@ -192,7 +196,7 @@ function focusKey(): string | undefined {
   const active = document.activeElement;
   if (!(active instanceof HTMLElement) || !byId("inspector").contains(active)) return undefined;
   const field = active.closest<HTMLElement>("[data-field]")?.dataset.field;
-  if (field !== undefined) return `#inspector [data-field="${CSS.escape(field)}"] :is(input, select, textarea, button)`;
+  if (field !== undefined) return `#inspector [data-field="${CSS.escape(field)}"] :is(input, select, textarea)`;
   return active.dataset.node === undefined ? undefined : `#inspector [data-node="${active.dataset.node}"]`;
 }
 
