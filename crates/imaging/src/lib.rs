@@ -4,7 +4,8 @@
 //! decoder sees the file, ImageMagick runs under resource limits set in code, and the deployed `policy.xml` refuses
 //! every other coder ([`policy_is_strict`] checks that at start-up).
 //!
-//! What ImageMagick does here is decoding, orientation and encoding. Resizing is plain Rust, see [`resize`].
+//! What ImageMagick does here is decoding, orientation and encoding. Resizing ([`resize`]) and what nodes do to samples
+//! ([`ops`]) are plain Rust.
 
 mod decode;
 mod encode;
@@ -12,6 +13,7 @@ mod error;
 mod header;
 mod limits;
 mod magick;
+pub mod ops;
 mod pixels;
 mod png_chunks;
 pub mod resize;

@@ -10,6 +10,9 @@ use comfy_stage::StageState;
 /// Names of files that the loader reads end in one of these.
 const EXTENSIONS: [&str; 6] = [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"];
 
+/// The pictures of the output folder, newest first, as `name [output]`.
+pub(crate) const OUTPUT_PICTURES: &str = "output_pictures";
+
 /// The folders, the limits, and the name under which this process shows pictures.
 #[derive(Debug)]
 pub struct ImageState {
@@ -34,12 +37,27 @@ impl StageState for ImageState {
     }
 
     fn options(&self, folder: &str) -> Option<Vec<ComboOption>> {
-        let folder = Folder::parse(folder)?;
+        if folder == OUTPUT_PICTURES {
+            return Some(self.output_pictures());
+        }
+        Some(self.pictures(Folder::parse(folder)?))
+    }
+}
+
+impl ImageState {
+    fn pictures(&self, folder: Folder) -> Vec<ComboOption> {
         let is_picture = |name: &str| EXTENSIONS.iter().any(|end| name.to_ascii_lowercase().ends_with(end));
         let files = self.saves.folders().list(folder, false).into_iter().filter(|(name, _)| is_picture(name));
-        Some(
-            files.map(|(value, fingerprint)| ComboOption { value, fingerprint: Some(fingerprint) }).collect(),
-        )
+        files.map(|(value, fingerprint)| ComboOption { value, fingerprint: Some(fingerprint) }).collect()
+    }
+
+    fn output_pictures(&self) -> Vec<ComboOption> {
+        let mut pictures = self.pictures(Folder::Output);
+        let root = self.saves.folders().root(Folder::Output);
+        let modified = |name: &str| std::fs::metadata(root.join(name)).and_then(|file| file.modified()).ok();
+        pictures.sort_by_cached_key(|picture| std::cmp::Reverse(modified(&picture.value)));
+        pictures.iter_mut().for_each(|picture| picture.value += " [output]");
+        pictures
     }
 }
 

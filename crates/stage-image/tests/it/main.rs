@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod goldens;
 mod nodes;
 mod saving;
 
@@ -64,6 +65,10 @@ impl Stage {
         let answer = self.client.describe_nodes(pb::DescribeNodesRequest {}).await.unwrap().into_inner();
         assert_eq!(answer.stage, "image");
         answer.nodes.into_iter().map(|node| NodeSpec::try_from(node).unwrap()).collect()
+    }
+
+    async fn spec(&mut self, class: &str) -> NodeSpec {
+        self.specs().await.into_iter().find(|spec| spec.class == class).unwrap_or_else(|| panic!("no `{class}`"))
     }
 
     /// Runs a group for a job, with a small workflow to be stored in pictures.

@@ -5,8 +5,15 @@ mod conditioning_changes;
 mod custom_sampling;
 #[cfg(test)]
 mod family_specs;
+mod image_noise;
 mod inpaint;
 mod latent;
+mod latent_batch;
+mod latent_composite;
+mod latent_math;
+mod latent_operations;
+mod latent_planes;
+mod latent_transform;
 mod loaders;
 mod loras;
 mod model_sampling;
@@ -28,8 +35,19 @@ use std::sync::LazyLock;
 
 /// Every node of this stage.
 pub fn nodes() -> &'static [&'static dyn Node<SamplerState>] {
-    static NODES: LazyLock<Vec<&'static dyn Node<SamplerState>>> =
-        LazyLock::new(|| [BASIC, custom_sampling::NODES].concat());
+    static NODES: LazyLock<Vec<&'static dyn Node<SamplerState>>> = LazyLock::new(|| {
+        [
+            BASIC,
+            latent_batch::NODES,
+            latent_composite::NODES,
+            latent_math::NODES,
+            latent_operations::NODES,
+            latent_transform::NODES,
+            image_noise::NODES,
+            custom_sampling::NODES,
+        ]
+        .concat()
+    });
     &NODES
 }
 
@@ -54,6 +72,7 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &conditioning_changes::ConditioningZeroOut,
     &latent::EmptyLatentImage,
     &latent::LatentUpscale,
+    &latent::LatentUpscaleBy,
     &latent::SetLatentNoiseMask,
     &sampling::KSampler,
     &sampling::KSamplerAdvanced,
