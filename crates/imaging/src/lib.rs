@@ -7,6 +7,7 @@
 //! What ImageMagick does here is decoding, orientation and encoding. Resizing ([`resize`]) and what nodes do to samples
 //! ([`ops`]) are plain Rust.
 
+mod animation;
 mod decode;
 mod encode;
 mod error;
@@ -18,8 +19,9 @@ mod pixels;
 mod png_chunks;
 pub mod resize;
 
+pub use animation::{FrameDelay, encode_animated_png, encode_animated_webp};
 pub use decode::{DecodedImage, Frame, decode};
-pub use encode::{encode_jpeg, encode_png, encode_webp};
+pub use encode::{WebpOptions, encode_jpeg, encode_png, encode_webp, encode_webp_with};
 pub use error::{ImagingError, Result};
 pub use header::{Format, ImageInfo, probe};
 pub use limits::Limits;

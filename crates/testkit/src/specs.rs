@@ -25,7 +25,9 @@ fn input(config: &Value) -> Value {
         let Some(value) = given.get(name) else { continue };
         let assumed = match name {
             "step" => kind == "INT" && *value == json!(1),
-            "default" => kind == "BOOLEAN" && *value == json!(false),
+            "default" => {
+                (kind == "BOOLEAN" && *value == json!(false)) || (kind == "STRING" && *value == json!(""))
+            }
             "control_after_generate" | "multiline" | "dynamicPrompts" => *value == json!(false),
             _ => false,
         };

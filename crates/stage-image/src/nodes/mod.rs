@@ -1,9 +1,13 @@
 //! The nodes of this stage, a file per category.
 
+mod animation;
 mod batch;
+mod compare;
 mod compositing;
 mod image;
+mod latent_files;
 mod load;
+mod logic;
 mod mask;
 mod mask_changes;
 mod postprocessing;
@@ -34,6 +38,8 @@ pub fn all() -> &'static [ImageNode] {
         [
             load::NODES,
             save::NODES,
+            animation::NODES,
+            latent_files::NODES,
             image::NODES,
             batch::NODES,
             upscaling::NODES,
@@ -48,6 +54,8 @@ pub fn all() -> &'static [ImageNode] {
             strings::NODES,
             regex::NODES,
             preview_any::NODES,
+            compare::NODES,
+            logic::NODES,
         ]
         .concat()
     });

@@ -30,7 +30,7 @@ fn flag_inputs() -> [InputSpec; 3] {
 
 /// The pattern with its flags; a flag that is not given has its default.
 fn pattern(inputs: &Inputs) -> Result<Regex, NodeError> {
-    let flag = |name, default| Ok(inputs.opt_boolean(name)?.unwrap_or(default));
+    let flag = |name, default| inputs.opt_boolean(name).map(|given| given.unwrap_or(default));
     let flags = Flags {
         case_insensitive: flag("case_insensitive", true)?,
         multiline: flag("multiline", false)?,

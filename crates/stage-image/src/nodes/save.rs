@@ -42,7 +42,7 @@ fn save_image_spec() -> NodeSpec {
 fn save_image(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
     let images = Pictures::image(inputs, "images")?;
     let prefix = inputs.text("filename_prefix")?;
-    save(&images, &Target { folder: Folder::Output, prefix, compress_level: 4 }, ctx)
+    save(&images, &Target { folder: Folder::Output, prefix, compress_level: 4, part: "" }, ctx)
 }
 
 fn preview_image_spec() -> NodeSpec {
@@ -54,7 +54,7 @@ fn preview_image_spec() -> NodeSpec {
 
 fn preview_image(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
     let prefix = &ctx.state.temp_prefix;
-    let target = Target { folder: Folder::Temp, prefix, compress_level: 1 };
+    let target = Target { folder: Folder::Temp, prefix, compress_level: 1, part: "" };
     save(&Pictures::image(inputs, "images")?, &target, ctx)
 }
 
@@ -65,7 +65,7 @@ fn mask_preview_spec() -> NodeSpec {
 }
 
 fn mask_preview(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
-    let target = Target { folder: Folder::Temp, prefix: &ctx.state.temp_prefix, compress_level: 4 };
+    let target = Target { folder: Folder::Temp, prefix: &ctx.state.temp_prefix, compress_level: 4, part: "" };
     save(&super::mask::as_image(&Pictures::mask(inputs, "mask")?)?, &target, ctx)
 }
 
@@ -74,6 +74,8 @@ pub(super) struct Target<'a> {
     pub(super) folder: Folder,
     pub(super) prefix: &'a str,
     pub(super) compress_level: u8,
+    /// Tells apart what one node saves in several places.
+    pub(super) part: &'a str,
 }
 
 /// Writes every picture of a batch and says so to the UI. Running it again for the same job adds no files.
@@ -91,18 +93,29 @@ fn save(images: &Pictures<'_>, target: &Target<'_>, ctx: &Ctx<'_, ImageState>) -
         }
     }
     let prefix = FilePrefix::new(target.prefix, (images.width, images.height), &chrono::Local::now());
-    let named = write_files(&files, &prefix, (target.folder, "_.png"), ctx)?;
+    let named = write_files(&files, &prefix, &Place { folder: target.folder, suffix: "_.png", part: target.part }, ctx)?;
     Ok(Outputs::ui(json!({ "images": named })))
 }
 
-/// Writes files under numbered names that end in a suffix such as `_.png`.
+/// Where files go and how their names end, such as in `_.png`.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) folder: Folder,
+    pub(super) suffix: &'a str,
+    /// Tells apart what one node saves in several places.
+    pub(super) part: &'a str,
+}
+
+/// Writes files under numbered names.
 pub(super) fn write_files(
     files: &[Vec<u8>],
     prefix: &FilePrefix,
-    (folder, suffix): (Folder, &str),
+    place: &Place<'_>,
     ctx: &Ctx<'_, ImageState>,
 ) -> Result<Vec<NamedFile>, NodeError> {
-    let key = ctx.save_key();
+    let Place { folder, suffix, part } = *place;
+    let mut key = ctx.save_key();
+    key.node += part;
     let save = |key: &SaveKey, prefix: &str, files: &[Vec<u8>]| {
         ctx.state.saves.save(key, &Series { folder, prefix, suffix }, files)
     };

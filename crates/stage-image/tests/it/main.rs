@@ -5,6 +5,7 @@
 mod goldens;
 mod nodes;
 mod saving;
+mod texts;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -123,6 +124,12 @@ struct LiteralValue(Literal);
 impl From<&str> for LiteralValue {
     fn from(text: &str) -> Self {
         Self(Literal::Text(text.into()))
+    }
+}
+
+impl From<Literal> for LiteralValue {
+    fn from(literal: Literal) -> Self {
+        Self(literal)
     }
 }
 

@@ -5,5 +5,6 @@
 
 mod conditioning;
 mod custom_sampling;
+mod latents;
 mod model_sampling;
 mod stage;
