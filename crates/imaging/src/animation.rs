@@ -36,7 +36,11 @@ impl FrameDelay {
 
 fn need_frames<T>(frames: &[T]) -> Result<()> {
     if frames.is_empty() {
-        return Err(ImagingError::InvalidArgument { name: "frames", found: "0".into(), expected: "at least one" });
+        return Err(ImagingError::InvalidArgument {
+            name: "frames",
+            found: "0".into(),
+            expected: "at least one",
+        });
     }
     Ok(())
 }

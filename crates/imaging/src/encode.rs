@@ -106,7 +106,10 @@ pub fn encode_webp_with(pixels: PixelView<'_, u8>, options: &WebpOptions) -> Res
     let mut wand = load(pixels)?;
     set_quality(&mut wand, options.quality)?;
     let (method, lossless) = (options.method.to_string(), options.lossless.to_string());
-    set_options(&mut wand, &[("webp:method", &method), ("webp:lossless", &lossless), ("webp:exact", "true")])?;
+    set_options(
+        &mut wand,
+        &[("webp:method", &method), ("webp:lossless", &lossless), ("webp:exact", "true")],
+    )?;
     write(&wand, "WEBP")
 }
 

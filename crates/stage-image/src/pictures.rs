@@ -66,7 +66,10 @@ impl<'a> Pictures<'a> {
                 let batch = mask.data().len() / (height * width);
                 Ok(Self { batch, height, width, channels: 1, data: Cow::Borrowed(mask.data()) })
             }
-            _ => Err(NodeError::invalid(format!("a mask must be [batch, height, width], got {:?}", mask.shape()))),
+            _ => Err(NodeError::invalid(format!(
+                "a mask must be [batch, height, width], got {:?}",
+                mask.shape()
+            ))),
         }
     }
 
@@ -232,7 +235,9 @@ impl<'a> Pictures<'a> {
     pub(crate) fn channel(&self, index: usize) -> Result<Pictures<'static>, NodeError> {
         if index >= self.channels {
             let channels = self.channels;
-            return Err(NodeError::invalid(format!("the image has {channels} channels, channel {index} was asked")));
+            return Err(NodeError::invalid(format!(
+                "the image has {channels} channels, channel {index} was asked"
+            )));
         }
         let data = self.data.iter().skip(index).step_by(self.channels).copied().collect();
         Ok(Pictures::new(self.batch, self.size(), 1, data))

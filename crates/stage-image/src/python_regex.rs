@@ -93,7 +93,9 @@ impl Template {
         }
         let groups = regex.captures_len();
         match pieces.iter().find(|piece| matches!(piece, Piece::Group(index) if *index >= groups)) {
-            Some(Piece::Group(index)) => Err(format!("the replacement names group {index}, the pattern has {}", groups - 1)),
+            Some(Piece::Group(index)) => {
+                Err(format!("the replacement names group {index}, the pattern has {}", groups - 1))
+            }
             _ => Ok(Self(pieces)),
         }
     }
@@ -136,7 +138,8 @@ fn escape(rest: &str, regex: &Regex) -> Result<(Piece, usize), String> {
 /// Reads a group of one or two digits, or an octal number: one that starts with 0 or has three octal digits.
 fn number(rest: &str) -> (Piece, usize) {
     let octal = |length: usize| {
-        let digits = rest.as_bytes().iter().take(length).take_while(|digit| (b'0'..=b'7').contains(digit)).count();
+        let digits =
+            rest.as_bytes().iter().take(length).take_while(|digit| (b'0'..=b'7').contains(digit)).count();
         (u32::from_str_radix(&rest[..digits], 8).unwrap_or(0), digits)
     };
     let (code, digits) = octal(3);

@@ -19,7 +19,10 @@ pub struct Golden {
 /// One thing that the call gave.
 #[derive(Debug)]
 pub enum Expected {
-    Tensor { name: String, tensor: HostTensor },
+    Tensor {
+        name: String,
+        tensor: HostTensor,
+    },
     Number(i128),
     /// The `batch_index` of a latent.
     BatchIndex(Vec<u64>),
@@ -38,7 +41,8 @@ pub fn read(manifest: &str, tensors: &[u8]) -> Result<Vec<Golden>> {
 fn golden(file: &safetensors::SafeTensors<'_>, name: &str, case: &Value) -> Result<Golden> {
     let node = case["node"].as_str().context("no node")?.to_owned();
     let args = case["args"].as_object().context("no arguments")?;
-    let inputs = args.iter().map(|(arg, value)| Ok((arg.clone(), argument(arg, value)?))).collect::<Result<_>>()?;
+    let inputs =
+        args.iter().map(|(arg, value)| Ok((arg.clone(), argument(arg, value)?))).collect::<Result<_>>()?;
     let outs = case["out"].as_array().context("no results")?;
     let outputs = outs.iter().map(|out| expected(file, out)).collect::<Result<_>>()?;
     Ok(Golden { name: name.to_owned(), node, inputs, outputs })
@@ -48,7 +52,10 @@ fn expected(file: &safetensors::SafeTensors<'_>, out: &Value) -> Result<Expected
     if let Some(name) = out.as_str() {
         let view = file.tensor(name)?;
         let data = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        return Ok(Expected::Tensor { name: name.into(), tensor: HostTensor::new(view.shape().to_vec(), data)? });
+        return Ok(Expected::Tensor {
+            name: name.into(),
+            tensor: HostTensor::new(view.shape().to_vec(), data)?,
+        });
     }
     if let Some(index) = out.get("batch_index") {
         return Ok(Expected::BatchIndex(serde_json::from_value(index.clone())?));
@@ -122,7 +129,9 @@ fn compare(expected: &Expected, outputs: &[Data], tolerance: f32) -> Result<(), 
             let slot: usize = slot.parse().map_err(|_| "no slot")?;
             let found = match outputs.get(slot) {
                 Some(Data::Image(found) | Data::Mask(found)) => found,
-                Some(Data::Latent(latent)) if part == "noise_mask" => latent.noise_mask.as_ref().ok_or("no mask")?,
+                Some(Data::Latent(latent)) if part == "noise_mask" => {
+                    latent.noise_mask.as_ref().ok_or("no mask")?
+                }
                 Some(Data::Latent(latent)) => &latent.samples,
                 other => return Err(format!("slot {slot} is {:?}", other.map(Data::kind))),
             };
@@ -145,7 +154,9 @@ fn close(found: &HostTensor, expected: &HostTensor, tolerance: f32) -> Result<()
         return Err(format!("shape {:?}, not {:?}", found.shape(), expected.shape()));
     }
     let pairs = found.data().iter().zip(expected.data());
-    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst });
+    let worst = pairs
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst });
     // Written so that a difference that is not a number fails.
     if worst <= tolerance { Ok(()) } else { Err(format!("differs by {worst}")) }
 }

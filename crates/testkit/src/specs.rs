@@ -48,9 +48,7 @@ fn ours(node: &CatalogNode) -> Value {
         .spec
         .inputs
         .iter()
-        .filter(|input| {
-            matches!(&input.widget, Some(Widget::Combo { folder: Some(_), .. }))
-        })
+        .filter(|input| matches!(&input.widget, Some(Widget::Combo { folder: Some(_), .. })))
         .map(|input| input.name.as_str())
         .collect();
     let group = |group: &str| {

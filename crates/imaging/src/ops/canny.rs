@@ -77,8 +77,9 @@ fn gray(image: PixelView<'_, f32>) -> Vec<f32> {
 }
 
 fn blur(plane: &[f32], width: usize, height: usize) -> Vec<f32> {
-    let raw: Vec<f32> =
-        (0..=2 * RADIUS).map(|i| (-(i as f32 - RADIUS as f32).powi(2) / (2.0 * SIGMA * SIGMA)).exp()).collect();
+    let raw: Vec<f32> = (0..=2 * RADIUS)
+        .map(|i| (-(i as f32 - RADIUS as f32).powi(2) / (2.0 * SIGMA * SIGMA)).exp())
+        .collect();
     let sum: f32 = raw.iter().sum();
     let weights: Vec<f32> = raw.iter().map(|weight| weight / sum).collect();
     let taps = |at: usize, side: usize| (0..weights.len()).map(move |i| mirrored(at + i, RADIUS, side));
@@ -89,7 +90,10 @@ fn blur(plane: &[f32], width: usize, height: usize) -> Vec<f32> {
         .collect();
     (0..width * height)
         .map(|i| {
-            taps(i / width, height).zip(&weights).map(|(y, weight)| across[y * width + i % width] * weight).sum()
+            taps(i / width, height)
+                .zip(&weights)
+                .map(|(y, weight)| across[y * width + i % width] * weight)
+                .sum()
         })
         .collect()
 }
@@ -129,7 +133,8 @@ fn thinned(lengths: &Plane<'_>, directions: &[usize]) -> Vec<f32> {
 /// Follows the weak edges that touch strong ones.
 fn connected(lengths: &[f32], width: usize, low: f32, high: f32) -> Vec<f32> {
     let mut edges = vec![0.0; lengths.len()];
-    let mut stack: Vec<usize> = (0..lengths.len()).filter(|i| lengths[*i] > low && lengths[*i] > high).collect();
+    let mut stack: Vec<usize> =
+        (0..lengths.len()).filter(|i| lengths[*i] > low && lengths[*i] > high).collect();
     stack.iter().for_each(|i| edges[*i] = 1.0);
     let height = lengths.len() / width;
     while let Some(i) = stack.pop() {

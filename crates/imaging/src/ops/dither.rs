@@ -15,14 +15,8 @@ pub enum Dither {
 
 impl Dither {
     /// Every choice, in ComfyUI's order.
-    pub const ALL: [Self; 6] = [
-        Self::None,
-        Self::FloydSteinberg,
-        Self::Bayer(2),
-        Self::Bayer(4),
-        Self::Bayer(8),
-        Self::Bayer(16),
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::FloydSteinberg, Self::Bayer(2), Self::Bayer(4), Self::Bayer(8), Self::Bayer(16)];
 
     /// Returns ComfyUI's name.
     pub fn name(self) -> &'static str {

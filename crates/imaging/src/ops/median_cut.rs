@@ -60,7 +60,9 @@ fn cut(colours: Vec<Colour>, pixels: u64, size: usize) -> Vec<Cut> {
     fullest.push(pixels, 0);
     for _ in 1..size {
         // A box of one colour cannot be cut and is set aside.
-        let Some(chosen) = std::iter::from_fn(|| fullest.pop()).find(|i| cuts[*i].colours.len() > 1) else { break };
+        let Some(chosen) = std::iter::from_fn(|| fullest.pop()).find(|i| cuts[*i].colours.len() > 1) else {
+            break;
+        };
         let colours = std::mem::take(&mut cuts[chosen].colours);
         let (upper, lower) = halve(colours, cuts[chosen].pixels);
         cuts[chosen].halves = Some((cuts.len(), cuts.len() + 1));
@@ -82,7 +84,8 @@ fn halve(mut colours: Vec<Colour>, pixels: u64) -> (Vec<Colour>, Vec<Colour>) {
     };
     let lengths = [0, 1, 2].map(length);
     // The first of equals.
-    let channel = (1..3).fold(0, |best, channel| if lengths[channel] > lengths[best] { channel } else { best });
+    let channel =
+        (1..3).fold(0, |best, channel| if lengths[channel] > lengths[best] { channel } else { best });
     colours.sort_by_key(|colour| std::cmp::Reverse(colour.levels[channel]));
     let mut seen = 0;
     let middle = colours

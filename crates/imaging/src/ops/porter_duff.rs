@@ -79,9 +79,7 @@ impl PorterDuff {
         mode("CLEAR", |_, _| shade(0.0, 0.0)),
         mode("DARKEN", |s, d| shared(s, d, s.colour.min(d.colour))),
         mode("DST", |_, d| d),
-        mode("DST_ATOP", |s, d| {
-            shade(s.opacity * d.colour + (1.0 - d.opacity) * s.colour, s.opacity)
-        }),
+        mode("DST_ATOP", |s, d| shade(s.opacity * d.colour + (1.0 - d.opacity) * s.colour, s.opacity)),
         mode("DST_IN", |s, d| scaled(d, s.opacity)),
         mode("DST_OUT", |s, d| scaled(d, 1.0 - s.opacity)),
         mode("DST_OVER", |s, d| sum(d, scaled(s, 1.0 - d.opacity))),
@@ -90,9 +88,7 @@ impl PorterDuff {
         mode("OVERLAY", overlay),
         mode("SCREEN", |s, d| shade(s.colour + d.colour - s.colour * d.colour, union(s, d))),
         mode("SRC", |s, _| s),
-        mode("SRC_ATOP", |s, d| {
-            shade(d.opacity * s.colour + (1.0 - s.opacity) * d.colour, d.opacity)
-        }),
+        mode("SRC_ATOP", |s, d| shade(d.opacity * s.colour + (1.0 - s.opacity) * d.colour, d.opacity)),
         mode("SRC_IN", |s, d| scaled(s, d.opacity)),
         mode("SRC_OUT", |s, d| scaled(s, 1.0 - d.opacity)),
         mode("SRC_OVER", |s, d| sum(s, scaled(d, 1.0 - s.opacity))),

@@ -23,7 +23,8 @@ const CATEGORY: &str = "image/animation";
 fn common_inputs() -> Vec<InputSpec> {
     vec![
         InputSpec::socket("images", "IMAGE"),
-        InputSpec::text("filename_prefix", "ComfyUI").tooltip("Beginning of the file name. May hold subfolders."),
+        InputSpec::text("filename_prefix", "ComfyUI")
+            .tooltip("Beginning of the file name. May hold subfolders."),
         InputSpec::float("fps", 6.0, (0.01, 1000.0), 0.01, None).tooltip("Pictures a second."),
     ]
 }

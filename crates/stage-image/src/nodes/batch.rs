@@ -28,8 +28,10 @@ fn repeat(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeEr
 fn from_batch_spec() -> NodeSpec {
     let inputs = vec![
         InputSpec::socket("image", "IMAGE"),
-        InputSpec::int("batch_index", 0, (0, 4095), 1).tooltip("The first picture that is taken; 0 is the first."),
-        InputSpec::int("length", 1, (1, 4096), 1).tooltip("How many pictures are taken, as far as there are any."),
+        InputSpec::int("batch_index", 0, (0, 4095), 1)
+            .tooltip("The first picture that is taken; 0 is the first."),
+        InputSpec::int("length", 1, (1, 4096), 1)
+            .tooltip("How many pictures are taken, as far as there are any."),
     ];
     NodeSpec::new("ImageFromBatch", "image/batch", inputs, &["IMAGE"]).about("Takes pictures out of a batch.")
 }

@@ -53,7 +53,11 @@ fn load_image(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, Nod
         colours.extend(frame.rgb);
         mask.extend(frame.alpha.into_iter().flatten().map(|alpha| 1.0 - alpha));
     }
-    let mask = if has_alpha { Pictures::new(batch, size, 1, mask) } else { Pictures::full(batch, EMPTY_MASK, 1, 0.0)? };
+    let mask = if has_alpha {
+        Pictures::new(batch, size, 1, mask)
+    } else {
+        Pictures::full(batch, EMPTY_MASK, 1, 0.0)?
+    };
     Ok(Outputs::many(vec![Pictures::new(batch, size, 3, colours).into_image()?, mask.into_mask()?]))
 }
 
@@ -63,8 +67,7 @@ fn read(name: &str, ctx: &Ctx<'_, ImageState>) -> Result<DecodedImage, NodeError
 }
 
 fn load_image_mask_spec() -> NodeSpec {
-    let inputs =
-        vec![picture_file("input"), InputSpec::combo("channel", &["alpha", "red", "green", "blue"])];
+    let inputs = vec![picture_file("input"), InputSpec::combo("channel", &["alpha", "red", "green", "blue"])];
     NodeSpec::new("LoadImageMask", "mask", inputs, &["MASK"])
         .titled("Load Image (as Mask)")
         .about("Reads one channel of a picture as a mask. Alpha is turned round: transparent is white.")

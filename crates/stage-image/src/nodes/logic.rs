@@ -21,6 +21,7 @@ fn switch_spec() -> NodeSpec {
 
 fn switch(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
     let name = if inputs.boolean("switch")? { "on_true" } else { "on_false" };
-    let chosen = inputs.get(name).ok_or_else(|| NodeError::invalid(format!("nothing is linked to `{name}`")))?;
+    let chosen =
+        inputs.get(name).ok_or_else(|| NodeError::invalid(format!("nothing is linked to `{name}`")))?;
     Ok(Outputs::one(chosen.clone()))
 }

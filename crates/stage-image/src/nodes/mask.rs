@@ -54,8 +54,13 @@ fn from_image(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, No
 }
 
 fn from_colour_spec() -> NodeSpec {
-    NodeSpec::new("ImageColorToMask", "mask", vec![InputSpec::socket("image", "IMAGE"), colour_input()], &["MASK"])
-        .about("Masks the pixels that have exactly one colour.")
+    NodeSpec::new(
+        "ImageColorToMask",
+        "mask",
+        vec![InputSpec::socket("image", "IMAGE"), colour_input()],
+        &["MASK"],
+    )
+    .about("Masks the pixels that have exactly one colour.")
 }
 
 fn from_colour(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
@@ -65,7 +70,8 @@ fn from_colour(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, N
         return Err(NodeError::invalid("the image has no colours"));
     }
     let level = |sample: f32| (sample.clamp(0.0, 1.0) * 255.0).round_ties_even() as u32;
-    let is_wanted = |pixel: &[f32]| (level(pixel[0]) << 16) + (level(pixel[1]) << 8) + level(pixel[2]) == colour;
+    let is_wanted =
+        |pixel: &[f32]| (level(pixel[0]) << 16) + (level(pixel[1]) << 8) + level(pixel[2]) == colour;
     let data =
         image.data.chunks_exact(image.channels).map(|pixel| f32::from(u8::from(is_wanted(pixel)))).collect();
     Pictures::new(image.batch, image.size(), 1, data).one_mask()
@@ -102,7 +108,8 @@ fn crop_spec() -> NodeSpec {
         InputSpec::int("width", 512, (1, MAX_SIDE_PX), 1),
         InputSpec::int("height", 512, (1, MAX_SIDE_PX), 1),
     ];
-    NodeSpec::new("CropMask", "mask", inputs, &["MASK"]).about("Cuts a rectangle out of masks, as far as it lies inside.")
+    NodeSpec::new("CropMask", "mask", inputs, &["MASK"])
+        .about("Cuts a rectangle out of masks, as far as it lies inside.")
 }
 
 fn crop(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
@@ -110,7 +117,9 @@ fn crop(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeErro
     let (x, y): (usize, usize) = (inputs.int_as("x")?, inputs.int_as("y")?);
     if x >= mask.width || y >= mask.height {
         let (width, height) = (mask.width, mask.height);
-        return Err(NodeError::invalid(format!("the place {x},{y} is outside of a mask of {width}x{height}")));
+        return Err(NodeError::invalid(format!(
+            "the place {x},{y} is outside of a mask of {width}x{height}"
+        )));
     }
     let width = inputs.int_as::<usize>("width")?.min(mask.width - x);
     let height = inputs.int_as::<usize>("height")?.min(mask.height - y);

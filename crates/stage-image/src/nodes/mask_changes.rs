@@ -48,7 +48,9 @@ fn composite(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, Nod
         "xor" => &|a, b| truth(is_white(a) ^ is_white(b)),
         other => {
             let known = OPERATIONS.join("`, `");
-            return Err(NodeError::invalid(format!("unknown operation `{other}`; expected one of `{known}`")));
+            return Err(NodeError::invalid(format!(
+                "unknown operation `{other}`; expected one of `{known}`"
+            )));
         }
     };
     let width = destination.width;
@@ -67,7 +69,8 @@ fn composite(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, Nod
 
 fn feather_spec() -> NodeSpec {
     let side = |name| InputSpec::int(name, 0, (0, MAX_SIDE_PX), 1);
-    let inputs = vec![InputSpec::socket("mask", "MASK"), side("left"), side("top"), side("right"), side("bottom")];
+    let inputs =
+        vec![InputSpec::socket("mask", "MASK"), side("left"), side("top"), side("right"), side("bottom")];
     NodeSpec::new("FeatherMask", "mask", inputs, &["MASK"]).about("Lets masks fade towards their sides.")
 }
 
@@ -94,8 +97,8 @@ fn feather(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeE
 fn factors(side: usize, first: usize, last: usize) -> Vec<Vec<f32>> {
     let mut factors = vec![Vec::new(); side];
     let rate = |step: usize, steps: usize| ((step as f64 + 1.0) / steps as f64) as f32;
-    for step in 0..first {
-        factors[step].push(rate(step, first));
+    for (step, factors) in factors.iter_mut().enumerate().take(first) {
+        factors.push(rate(step, first));
     }
     for step in 0..last {
         factors[(side - step) % side].push(rate(step, last));
@@ -108,9 +111,12 @@ fn grow_spec() -> NodeSpec {
         InputSpec::socket("mask", "MASK"),
         InputSpec::int("expand", 0, (-MAX_SIDE_PX, MAX_SIDE_PX), 1)
             .tooltip("Pixels by which the white part grows; negative numbers shrink it."),
-        InputSpec::boolean("tapered_corners", true).tooltip("Grows a point to a diamond instead of a square."),
+        InputSpec::boolean("tapered_corners", true)
+            .tooltip("Grows a point to a diamond instead of a square."),
     ];
-    NodeSpec::new("GrowMask", "mask", inputs, &["MASK"]).titled("GrowMask").about("Grows or shrinks the white part of masks.")
+    NodeSpec::new("GrowMask", "mask", inputs, &["MASK"])
+        .titled("GrowMask")
+        .about("Grows or shrinks the white part of masks.")
 }
 
 fn grow(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {

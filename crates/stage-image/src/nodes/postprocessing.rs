@@ -26,7 +26,8 @@ fn blend_spec() -> NodeSpec {
             .tooltip("0 leaves the first picture as it is, 1 shows the blend only."),
         InputSpec::combo("blend_mode", &BlendMode::ALL.map(BlendMode::name)),
     ];
-    NodeSpec::new("ImageBlend", CATEGORY, inputs, &["IMAGE"]).about("Blends a second picture into a first one.")
+    NodeSpec::new("ImageBlend", CATEGORY, inputs, &["IMAGE"])
+        .about("Blends a second picture into a first one.")
 }
 
 fn blend(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
@@ -77,7 +78,9 @@ fn sharpen_spec() -> NodeSpec {
 fn sharpen(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
     let (radius, sigma) = (inputs.int_as("sharpen_radius")?, inputs.float("sigma")?);
     let alpha = inputs.float("alpha")?;
-    Pictures::image(inputs, "image")?.each(ctx, |picture| ops::sharpen(picture, radius, sigma, alpha))?.one_image()
+    Pictures::image(inputs, "image")?
+        .each(ctx, |picture| ops::sharpen(picture, radius, sigma, alpha))?
+        .one_image()
 }
 
 fn quantize_spec() -> NodeSpec {
@@ -86,13 +89,16 @@ fn quantize_spec() -> NodeSpec {
         InputSpec::int("colors", 256, (1, 256), 1).tooltip("The most colours that are left."),
         InputSpec::combo("dither", &Dither::ALL.map(Dither::name)),
     ];
-    NodeSpec::new("ImageQuantize", CATEGORY, inputs, &["IMAGE"]).about("Leaves only a few colours in a picture.")
+    NodeSpec::new("ImageQuantize", CATEGORY, inputs, &["IMAGE"])
+        .about("Leaves only a few colours in a picture.")
 }
 
 fn quantize(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
     let dither: Dither = inputs.text("dither")?.parse().map_err(imaging_error)?;
     let colours = inputs.int_as("colors")?;
-    Pictures::image(inputs, "image")?.each(ctx, |picture| ops::quantize(picture, colours, dither))?.one_image()
+    Pictures::image(inputs, "image")?
+        .each(ctx, |picture| ops::quantize(picture, colours, dither))?
+        .one_image()
 }
 
 /// The operations of `Morphology`, in ComfyUI's order.
@@ -102,7 +108,8 @@ fn morphology_spec() -> NodeSpec {
     let inputs = vec![
         InputSpec::socket("image", "IMAGE"),
         InputSpec::combo("operation", &OPERATIONS),
-        InputSpec::int("kernel_size", 3, (3, 999), 1).tooltip("Side of the square that is looked at, in pixels."),
+        InputSpec::int("kernel_size", 3, (3, 999), 1)
+            .tooltip("Side of the square that is looked at, in pixels."),
     ];
     NodeSpec::new("Morphology", CATEGORY, inputs, &["IMAGE"])
         .titled("ImageMorphology")
@@ -131,7 +138,9 @@ fn morphology(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, Nod
     };
     if !OPERATIONS.contains(&operation) {
         let known = OPERATIONS.join("`, `");
-        return Err(NodeError::invalid(format!("unknown operation `{operation}`; expected one of `{known}`")));
+        return Err(NodeError::invalid(format!(
+            "unknown operation `{operation}`; expected one of `{known}`"
+        )));
     }
     Pictures::image(inputs, "image")?.each(ctx, run)?.one_image()
 }

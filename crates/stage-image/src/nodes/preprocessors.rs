@@ -14,9 +14,11 @@ fn canny_spec() -> NodeSpec {
     let inputs = vec![
         InputSpec::socket("image", "IMAGE"),
         threshold("low_threshold", 0.4).tooltip("Edges weaker than this are never shown."),
-        threshold("high_threshold", 0.8).tooltip("Edges stronger than this are always shown, with what touches them."),
+        threshold("high_threshold", 0.8)
+            .tooltip("Edges stronger than this are always shown, with what touches them."),
     ];
-    NodeSpec::new("Canny", "image/preprocessors", inputs, &["IMAGE"]).about("Draws the edges of a picture, white on black.")
+    NodeSpec::new("Canny", "image/preprocessors", inputs, &["IMAGE"])
+        .about("Draws the edges of a picture, white on black.")
 }
 
 fn canny(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {

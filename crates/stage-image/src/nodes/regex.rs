@@ -71,7 +71,8 @@ fn extract(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeE
     let (regex, string) = (pattern(inputs)?, inputs.text("string")?);
     let index: usize = inputs.int_as("group_index")?;
     let groups = regex.captures_len() - 1;
-    let group = |found: &Captures<'_>, index: usize| found.get(index).map_or("", |part| part.as_str()).to_owned();
+    let group =
+        |found: &Captures<'_>, index: usize| found.get(index).map_or("", |part| part.as_str()).to_owned();
     // As Python's `findall`: with groups in the pattern the first one is meant.
     let (index, only_first) = match inputs.text("mode")? {
         "First Match" => (0, true),
@@ -117,7 +118,9 @@ fn replace(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeE
         template.expand(&captures, &mut out);
         end = whole.end();
         if out.len() > MAX_BYTES {
-            return Err(NodeError::invalid(format!("the text would be longer than the limit of {MAX_BYTES} bytes")));
+            return Err(NodeError::invalid(format!(
+                "the text would be longer than the limit of {MAX_BYTES} bytes"
+            )));
         }
     }
     out += &string[end..];

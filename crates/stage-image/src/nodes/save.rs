@@ -79,7 +79,11 @@ pub(super) struct Target<'a> {
 }
 
 /// Writes every picture of a batch and says so to the UI. Running it again for the same job adds no files.
-fn save(images: &Pictures<'_>, target: &Target<'_>, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
+pub(super) fn save(
+    images: &Pictures<'_>,
+    target: &Target<'_>,
+    ctx: &Ctx<'_, ImageState>,
+) -> Result<Outputs, NodeError> {
     let texts = workflow_texts(ctx)?;
     let texts: Vec<_> = texts.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let total = images.pictures().len() as u64;
@@ -93,7 +97,12 @@ fn save(images: &Pictures<'_>, target: &Target<'_>, ctx: &Ctx<'_, ImageState>) -
         }
     }
     let prefix = FilePrefix::new(target.prefix, (images.width, images.height), &chrono::Local::now());
-    let named = write_files(&files, &prefix, &Place { folder: target.folder, suffix: "_.png", part: target.part }, ctx)?;
+    let named = write_files(
+        &files,
+        &prefix,
+        &Place { folder: target.folder, suffix: "_.png", part: target.part },
+        ctx,
+    )?;
     Ok(Outputs::ui(json!({ "images": named })))
 }
 

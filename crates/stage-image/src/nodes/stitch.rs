@@ -21,7 +21,8 @@ fn stitch_spec() -> NodeSpec {
     let inputs = vec![
         InputSpec::socket("image1", "IMAGE"),
         InputSpec::combo("direction", &["right", "down", "left", "up"]).choose("right"),
-        InputSpec::boolean("match_image_size", true).tooltip("Scales the second picture to the side that touches."),
+        InputSpec::boolean("match_image_size", true)
+            .tooltip("Scales the second picture to the side that touches."),
         InputSpec::int("spacing_width", 0, (0, 1024), 2).tooltip("Pixels between the two."),
         InputSpec::combo("spacing_color", &COLOURS.map(|(name, _)| name)).choose("white"),
         InputSpec::socket("image2", "IMAGE").optional(),

@@ -156,7 +156,9 @@ fn replace(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeE
     let found = string.matches(find).count();
     let bytes = found.saturating_mul(replace.len()).saturating_add(string.len());
     if bytes > MAX_BYTES + found.saturating_mul(find.len()) {
-        return Err(NodeError::invalid(format!("the text would be longer than the limit of {MAX_BYTES} bytes")));
+        return Err(NodeError::invalid(format!(
+            "the text would be longer than the limit of {MAX_BYTES} bytes"
+        )));
     }
     text(string.replace(find, replace))
 }

@@ -65,7 +65,9 @@ fn pad(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError>
     let fill = match inputs.text("padding_color")? {
         "white" => 1.0,
         "black" => 0.0,
-        other => return Err(NodeError::invalid(format!("unknown colour `{other}`; expected `white` or `black`"))),
+        other => {
+            return Err(NodeError::invalid(format!("unknown colour `{other}`; expected `white` or `black`")));
+        }
     };
     let mut padded = Pictures::full(image.batch, target, image.channels, fill)?;
     padded.paste(&resized, ((target.width - size.width) / 2, (target.height - size.height) / 2));
@@ -87,9 +89,7 @@ fn rotate(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeEr
     match inputs.text("rotation")? {
         "none" => image.one_image(),
         "90 degrees" => rearranged(&image, turned, |x, y| (y, height - 1 - x)).one_image(),
-        "180 degrees" => {
-            rearranged(&image, image.size(), |x, y| (width - 1 - x, height - 1 - y)).one_image()
-        }
+        "180 degrees" => rearranged(&image, image.size(), |x, y| (width - 1 - x, height - 1 - y)).one_image(),
         "270 degrees" => rearranged(&image, turned, |x, y| (width - 1 - y, x)).one_image(),
         other => Err(NodeError::invalid(format!(
             "unknown rotation `{other}`; expected `none`, `90 degrees`, `180 degrees` or `270 degrees`"

@@ -69,7 +69,11 @@ impl Stage {
     }
 
     async fn spec(&mut self, class: &str) -> NodeSpec {
-        self.specs().await.into_iter().find(|spec| spec.class == class).unwrap_or_else(|| panic!("no `{class}`"))
+        self.specs()
+            .await
+            .into_iter()
+            .find(|spec| spec.class == class)
+            .unwrap_or_else(|| panic!("no `{class}`"))
     }
 
     /// Runs a group for a job, with a small workflow to be stored in pictures.

@@ -46,7 +46,11 @@ async fn texts_are_changed_as_in_python() {
         ("StringReplace", json!({"string": "aXbX", "find": "X", "replace": "--"}), json!("a--b--")),
         ("StringReplace", json!({"string": "abc", "find": "", "replace": "-"}), json!("-a-b-c-")),
         ("StringContains", json!({"string": text, "substring": "SAID"}), json!(false)),
-        ("StringContains", json!({"string": text, "substring": "SAID", "case_sensitive": false}), json!(true)),
+        (
+            "StringContains",
+            json!({"string": text, "substring": "SAID", "case_sensitive": false}),
+            json!(true),
+        ),
         ("StringCompare", json!({"string_a": "Abc", "string_b": "ab", "mode": "Starts With"}), json!(false)),
         (
             "StringCompare",
@@ -60,7 +64,11 @@ async fn texts_are_changed_as_in_python() {
         ("RegexMatch", json!({"string": text, "regex_pattern": "said.*22"}), json!(false)),
         ("RegexMatch", json!({"string": text, "regex_pattern": "said.*22", "dotall": true}), json!(true)),
         ("RegexExtract", json!({"string": text, "regex_pattern": "\\d+", "mode": "First Match"}), json!("1")),
-        ("RegexExtract", json!({"string": text, "regex_pattern": "\\d+", "mode": "All Matches"}), json!("1\n22")),
+        (
+            "RegexExtract",
+            json!({"string": text, "regex_pattern": "\\d+", "mode": "All Matches"}),
+            json!("1\n22"),
+        ),
         (
             "RegexExtract",
             json!({"string": "a=1,b=2", "regex_pattern": "(\\w)=(\\d)", "mode": "All Matches"}),
@@ -86,7 +94,11 @@ async fn texts_are_changed_as_in_python() {
             json!({"string": "a=1,b=2", "regex_pattern": "(\\w)=(\\d)", "replace": "\\2:\\g<1>"}),
             json!("1:a,2:b"),
         ),
-        ("RegexReplace", json!({"string": "aaa", "regex_pattern": "a", "replace": "b", "count": 2}), json!("bba")),
+        (
+            "RegexReplace",
+            json!({"string": "aaa", "regex_pattern": "a", "replace": "b", "count": 2}),
+            json!("bba"),
+        ),
         ("RegexReplace", json!({"string": "abc", "regex_pattern": "x*", "replace": "-"}), json!("-a-b-c-")),
         ("PrimitiveString", json!({"value": "x"}), json!("x")),
         ("PrimitiveStringMultiline", json!({"value": "x\ny"}), json!("x\ny")),
@@ -105,7 +117,11 @@ async fn what_cannot_be_done_is_said() {
     let many = "a".repeat(1 << 20);
     for (class, inputs, part) in [
         ("RegexMatch", json!({"string": "a", "regex_pattern": "("}), "not a regular expression"),
-        ("RegexMatch", json!({"string": "a".repeat(64) + "b", "regex_pattern": "^(a|a)*\\1$"}), "could not be run"),
+        (
+            "RegexMatch",
+            json!({"string": "a".repeat(64) + "b", "regex_pattern": "^(a|a)*\\1$"}),
+            "could not be run",
+        ),
         ("RegexReplace", json!({"string": "a", "regex_pattern": "a", "replace": "\\1"}), "group 1"),
         ("CaseConverter", json!({"string": "a", "mode": "x"}), "unknown mode"),
         ("StringReplace", json!({"string": many, "find": "a", "replace": "b".repeat(1000)}), "limit"),

@@ -18,7 +18,8 @@ pub(super) const NODES: &[&dyn Node<SamplerState>] = &[
 fn from_batch_spec() -> NodeSpec {
     let inputs = vec![
         InputSpec::socket("samples", "LATENT"),
-        InputSpec::int("batch_index", 0, (0, 63), 1).tooltip("The first latent that is taken; 0 is the first."),
+        InputSpec::int("batch_index", 0, (0, 63), 1)
+            .tooltip("The first latent that is taken; 0 is the first."),
         InputSpec::int("length", 1, (1, 64), 1).tooltip("How many are taken, as far as there are any."),
     ];
     NodeSpec::new("LatentFromBatch", "latent/batch", inputs, &["LATENT"])
@@ -114,7 +115,9 @@ fn seed_behavior(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Output
             Some(vec![first; batch])
         }
         other => {
-            return Err(NodeError::invalid(format!("unknown seed behaviour `{other}`; expected `random` or `fixed`")));
+            return Err(NodeError::invalid(format!(
+                "unknown seed behaviour `{other}`; expected `random` or `fixed`"
+            )));
         }
     };
     Ok(Outputs::one(Data::Latent(Latent { batch_index, ..latent.clone() })))

@@ -7,10 +7,8 @@ use comfy_diffusion::sampling::{Crop, ResizeMethod};
 use comfy_graph::{InputSpec, NodeSpec};
 use comfy_stage::{Ctx, FnNode, Inputs, Node, NodeError, Outputs};
 
-pub(super) const NODES: &[&dyn Node<SamplerState>] = &[
-    &FnNode { spec: composite_spec, run: composite },
-    &FnNode { spec: masked_spec, run: masked },
-];
+pub(super) const NODES: &[&dyn Node<SamplerState>] =
+    &[&FnNode { spec: composite_spec, run: composite }, &FnNode { spec: masked_spec, run: masked }];
 
 /// The largest side of a picture in pixels.
 const MAX_SIDE: i128 = 16384;
@@ -40,7 +38,8 @@ fn lay(
         for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
             let at = ((item * lower.channels + channel) * lower.height + row + y) * lower.width + column + x;
             let weight = weight(item, row, column);
-            lower.data[at] = upper.at([item, channel, row, column]) * weight + lower.data[at] * (1.0 - weight);
+            lower.data[at] =
+                upper.at([item, channel, row, column]) * weight + lower.data[at] * (1.0 - weight);
         }
     }
     Ok(())
@@ -52,8 +51,10 @@ fn visible(lower: &Planes, upper: &Planes, (x, y): (usize, usize)) -> (usize, us
 }
 
 fn composite_spec() -> NodeSpec {
-    let feather = InputSpec::int("feather", 0, (0, MAX_SIDE), 8).tooltip("Pixels over which the sides fade in.");
-    let latents = vec![InputSpec::socket("samples_to", "LATENT"), InputSpec::socket("samples_from", "LATENT")];
+    let feather =
+        InputSpec::int("feather", 0, (0, MAX_SIDE), 8).tooltip("Pixels over which the sides fade in.");
+    let latents =
+        vec![InputSpec::socket("samples_to", "LATENT"), InputSpec::socket("samples_from", "LATENT")];
     let inputs = [latents, place_inputs().to_vec(), vec![feather]].concat();
     NodeSpec::new("LatentComposite", "latent", inputs, &["LATENT"])
         .titled("Latent Composite")
@@ -101,7 +102,10 @@ fn masked(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, Node
         None => lay(&mut lower, &upper, place, |_, _, _| 1.0)?,
         Some(mask) => {
             let &[.., height, width] = mask.shape() else {
-                return Err(NodeError::invalid(format!("a mask has 2 or 3 dimensions, got {:?}", mask.shape())));
+                return Err(NodeError::invalid(format!(
+                    "a mask has 2 or 3 dimensions, got {:?}",
+                    mask.shape()
+                )));
             };
             let area = height * width;
             if mask.data().is_empty() {

@@ -41,7 +41,8 @@ fn add(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeErr
 }
 
 fn subtract_spec() -> NodeSpec {
-    NodeSpec::new("LatentSubtract", CATEGORY, two(), &["LATENT"]).about("Subtracts the second latent from the first.")
+    NodeSpec::new("LatentSubtract", CATEGORY, two(), &["LATENT"])
+        .about("Subtracts the second latent from the first.")
 }
 
 fn subtract(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
@@ -50,8 +51,13 @@ fn subtract(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, No
 
 fn multiply_spec() -> NodeSpec {
     let factor = InputSpec::float("multiplier", 1.0, (-10.0, 10.0), 0.01, None);
-    NodeSpec::new("LatentMultiply", CATEGORY, vec![InputSpec::socket("samples", "LATENT"), factor], &["LATENT"])
-        .about("Multiplies a latent by a number.")
+    NodeSpec::new(
+        "LatentMultiply",
+        CATEGORY,
+        vec![InputSpec::socket("samples", "LATENT"), factor],
+        &["LATENT"],
+    )
+    .about("Multiplies a latent by a number.")
 }
 
 fn multiply(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
@@ -63,7 +69,8 @@ fn multiply(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, No
 }
 
 fn blend_spec() -> NodeSpec {
-    let factor = InputSpec::float("blend_factor", 0.5, (0.0, 1.0), 0.01, None).tooltip("How much of the first latent is left.");
+    let factor = InputSpec::float("blend_factor", 0.5, (0.0, 1.0), 0.01, None)
+        .tooltip("How much of the first latent is left.");
     NodeSpec::new("LatentBlend", "_for_testing", [two(), vec![factor]].concat(), &["LATENT"])
         .titled("Latent Blend")
         .about("Mixes two latents.")
@@ -76,7 +83,8 @@ fn blend(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeE
 }
 
 fn interpolate_spec() -> NodeSpec {
-    let ratio = InputSpec::float("ratio", 1.0, (0.0, 1.0), 0.01, None).tooltip("How much of the first latent is left.");
+    let ratio = InputSpec::float("ratio", 1.0, (0.0, 1.0), 0.01, None)
+        .tooltip("How much of the first latent is left.");
     NodeSpec::new("LatentInterpolate", CATEGORY, [two(), vec![ratio]].concat(), &["LATENT"])
         .about("Mixes the directions and the lengths of two latents apart, so that the result does not fade.")
 }
@@ -100,8 +108,11 @@ fn interpolate(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs,
             let (a, b) = (vector(&own), vector(&other));
             let (length_a, length_b) = (length(&a), length(&b));
             let along = |value: f32, length: f32| if length == 0.0 { 0.0 } else { value / length };
-            let direction: Vec<f32> =
-                a.iter().zip(&b).map(|(a, b)| along(*a, length_a) * kept + along(*b, length_b) * added).collect();
+            let direction: Vec<f32> = a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| along(*a, length_a) * kept + along(*b, length_b) * added)
+                .collect();
             let reach = length(&direction);
             let scale = length_a * kept + length_b * added;
             let start = item * own.item_len() + pixel;

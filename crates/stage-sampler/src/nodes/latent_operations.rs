@@ -41,7 +41,8 @@ fn experimental(spec: NodeSpec) -> NodeSpec {
 }
 
 fn apply_spec() -> NodeSpec {
-    let inputs = vec![InputSpec::socket("samples", "LATENT"), InputSpec::socket("operation", "LATENT_OPERATION")];
+    let inputs =
+        vec![InputSpec::socket("samples", "LATENT"), InputSpec::socket("operation", "LATENT_OPERATION")];
     experimental(NodeSpec::new("LatentApplyOperation", CATEGORY, inputs, &["LATENT"]))
         .about("Does to a latent what an operation describes.")
 }
@@ -82,7 +83,11 @@ fn sharpen(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, Nod
 fn lengths(planes: &Planes) -> Vec<f32> {
     let area = planes.height * planes.width;
     let pixel = |item: &[f32], at: usize| item[at..].iter().step_by(area).copied().collect::<Vec<_>>();
-    planes.data.chunks_exact(planes.item_len()).flat_map(|item| (0..area).map(move |at| length(&pixel(item, at)))).collect()
+    planes
+        .data
+        .chunks_exact(planes.item_len())
+        .flat_map(|item| (0..area).map(move |at| length(&pixel(item, at))))
+        .collect()
 }
 
 /// Changes every sample, knowing the length of its pixel.
@@ -159,7 +164,8 @@ fn blurred(plane: &[f32], width: usize, weights: &[f64]) -> Vec<f64> {
         let position = at.abs_diff(radius);
         if at >= radius && position >= side { 2 * (side - 1) - position } else { position }
     };
-    let taps = |at: usize, side: usize| weights.iter().enumerate().map(move |(i, w)| (mirrored(at + i, side), w));
+    let taps =
+        |at: usize, side: usize| weights.iter().enumerate().map(move |(i, w)| (mirrored(at + i, side), w));
     let across: Vec<f64> = (0..plane.len())
         .map(|i| {
             let row = &plane[i / width * width..][..width];

@@ -109,7 +109,9 @@ fn axis(name: &str) -> Result<usize, NodeError> {
         "x" => Ok(3),
         "y" => Ok(2),
         "t" => Ok(1),
-        _ => Err(NodeError::invalid(format!("unknown axis `{name}`; expected `x`, `y` or `t`, `-` before it turns it round"))),
+        _ => Err(NodeError::invalid(format!(
+            "unknown axis `{name}`; expected `x`, `y` or `t`, `-` before it turns it round"
+        ))),
     }
 }
 
@@ -139,7 +141,9 @@ fn concat(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, Node
     others[axis] = start;
     if others != dimensions {
         let (first, second) = (first.dimensions(), second.dimensions());
-        return Err(NodeError::invalid(format!("latents of {first:?} and {second:?} cannot be joined along `{name}`")));
+        return Err(NodeError::invalid(format!(
+            "latents of {first:?} and {second:?} cannot be joined along `{name}`"
+        )));
     }
     dimensions[axis] = end;
     Planes::from_fn(dimensions, |mut place| {

@@ -71,8 +71,11 @@ async fn strips_are_cut_and_joined_again() {
         };
         let turned = format!("-{axis}");
         for (first, second, dim) in [("head", "tail", axis), ("tail", "head", &turned)] {
-            let parts = [Step("head", "LatentCut", cut(0, place)), Step("tail", "LatentCut", cut(index, 100))];
-            let [found] = stage.latents(parts.into_iter().chain([joined(first, second, dim)]).collect(), ["Joined"]).await;
+            let parts =
+                [Step("head", "LatentCut", cut(0, place)), Step("tail", "LatentCut", cut(index, 100))];
+            let [found] = stage
+                .latents(parts.into_iter().chain([joined(first, second, dim)]).collect(), ["Joined"])
+                .await;
             assert_eq!(found, expected.samples, "{dim} {index}");
         }
     }
@@ -90,7 +93,10 @@ async fn operations_change_lengths_but_not_what_they_must_not() {
     let tonemap = Step("map", "LatentOperationTonemapReinhard", vec![("multiplier", Give::Float(1.0))]);
     let [mapped] = stage.latents(vec![tonemap, apply("map")], ["Applied"]).await;
     let pairs = mapped.data().iter().zip(old.samples.data());
-    assert!(pairs.clone().all(|(new, old)| new.abs() <= old.abs() && new * old >= 0.0), "a value grew or turned");
+    assert!(
+        pairs.clone().all(|(new, old)| new.abs() <= old.abs() && new * old >= 0.0),
+        "a value grew or turned"
+    );
     assert!(pairs.clone().any(|(new, old)| new.abs() < old.abs() * 0.9));
     let sharpen = |alpha| {
         let inputs = vec![

@@ -26,11 +26,14 @@ fn hostile() -> Vec<Vec<u8>> {
     let empty = [0x78, 0x9c, 0x03, 0x00, 0x00, 0x00, 0x00, 0x01];
     let mut good = Vec::new();
     let picture = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, 99]));
-    picture.write_to(&mut std::io::Cursor::new(&mut good), image::ImageFormat::Png).expect("memory takes a picture");
+    picture
+        .write_to(&mut std::io::Cursor::new(&mut good), image::ImageFormat::Png)
+        .expect("memory takes a picture");
     vec![
         Vec::new(),
         b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>".to_vec(),
-        b"<?xml version='1.0'?><image><read filename='/etc/passwd'/><write filename='/tmp/x'/></image>".to_vec(),
+        b"<?xml version='1.0'?><image><read filename='/etc/passwd'/><write filename='/tmp/x'/></image>"
+            .to_vec(),
         b"push graphic-context\nviewbox 0 0 9 9\nimage over 0,0 9,9 'label:@/etc/passwd'".to_vec(),
         b"%!PS\n(%pipe%id) (r) file".to_vec(),
         b"GIF89a\xff\xff\xff\xff\x00\x00\x00\x2c".to_vec(),
@@ -55,10 +58,12 @@ async fn a_hundred_hostile_pictures_harm_nobody() -> anyhow::Result<()> {
     let mut half_way = Vec::new();
     for index in 0..100 {
         if index == 50 {
-            half_way = watched.iter().map(|service| cluster.memory_mib(*service)).collect::<Result<_, _>>()?;
+            half_way =
+                watched.iter().map(|service| cluster.memory_mib(*service)).collect::<Result<_, _>>()?;
         }
         let name = format!("evil{index}.png");
-        let part = reqwest::multipart::Part::bytes(files[index % files.len()].clone()).file_name(name.clone());
+        let part =
+            reqwest::multipart::Part::bytes(files[index % files.len()].clone()).file_name(name.clone());
         let form = reqwest::multipart::Form::new().part("image", part);
         let upload = reqwest::Client::new().post(cluster.url("/upload/image")).multipart(form).send().await?;
         assert!(!upload.status().is_server_error(), "{name}: {}", upload.status());

@@ -46,7 +46,8 @@ fn page(catalog: &Map<String, Value>) -> anyhow::Result<String> {
             let marks = ["deprecated", "experimental"].into_iter().filter(|mark| info[*mark] == true);
             let status = marks.chain((!comfyui.contains_key(*class)).then_some("not in 0.3.64"));
             let status: Vec<_> = std::iter::once("works").chain(status).collect();
-            let words = |key: &str| info[key].as_str().unwrap_or_default().replace('|', "\\|").replace('\n', " ");
+            let words =
+                |key: &str| info[key].as_str().unwrap_or_default().replace('|', "\\|").replace('\n', " ");
             let (name, text) = (words("display_name"), words("description"));
             writeln!(page, "| `{class}` | {name} | {} | {text} |", status.join(", "))?;
         }
