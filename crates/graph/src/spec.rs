@@ -29,6 +29,43 @@ pub struct NodeSpec {
 }
 
 impl NodeSpec {
+    /// Describes version 1 of a class whose outputs are named after their types.
+    pub fn new(class: &str, category: &str, inputs: Vec<InputSpec>, outputs: &[&str]) -> Self {
+        Self {
+            class: class.into(),
+            display_name: class.into(),
+            category: category.into(),
+            version: 1,
+            inputs,
+            outputs: outputs.iter().map(|socket| OutputSpec::of(socket)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the name that people see, where it is not the class.
+    pub fn titled(mut self, display_name: &str) -> Self {
+        self.display_name = display_name.into();
+        self
+    }
+
+    /// Says what the node does.
+    pub fn about(mut self, description: &str) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// Names the outputs, where their types do not.
+    pub fn naming(mut self, names: &[&str]) -> Self {
+        self.outputs.iter_mut().zip(names).for_each(|(output, name)| output.name = (*name).into());
+        self
+    }
+
+    /// Makes it an end of the graph.
+    pub fn ending(mut self) -> Self {
+        self.output_node = true;
+        self
+    }
+
     /// Finds an input by name.
     pub fn input(&self, name: &str) -> Option<&InputSpec> {
         self.inputs.iter().find(|input| input.name == name)

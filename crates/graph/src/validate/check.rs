@@ -2,6 +2,7 @@
 
 use super::Known;
 use super::error::NodeError;
+use super::files::listed_name;
 use super::literal::{bad_link, convert, shown_config};
 use super::python::{python_repr, python_type};
 use crate::workflow::ApiGraph;
@@ -202,7 +203,9 @@ fn fingerprint(
         match inputs.get(&input.name) {
             None => {}
             Some(Input::Literal(Literal::Text(chosen))) => {
-                let option = options.iter().find(|option| option.value == *chosen)?;
+                // A file that is not listed may change unseen, so what comes of it is not reused.
+                let is_chosen = |name: &str| name == chosen || name == listed_name(chosen);
+                let option = options.iter().find(|option| is_chosen(&option.value))?;
                 parts.insert(format!("file {}", input.name), option.fingerprint.clone()?);
             }
             Some(_) => return None,

@@ -8,8 +8,15 @@ mod custom_sampling;
 mod family_specs;
 mod gligen;
 mod guidance_patches;
+mod image_noise;
 mod inpaint;
 mod latent;
+mod latent_batch;
+mod latent_composite;
+mod latent_math;
+mod latent_operations;
+mod latent_planes;
+mod latent_transform;
 mod loaders;
 mod loras;
 mod merging;
@@ -36,8 +43,19 @@ use std::sync::LazyLock;
 
 /// Every node of this stage.
 pub fn nodes() -> &'static [&'static dyn Node<SamplerState>] {
-    static NODES: LazyLock<Vec<&'static dyn Node<SamplerState>>> =
-        LazyLock::new(|| [BASIC, custom_sampling::NODES].concat());
+    static NODES: LazyLock<Vec<&'static dyn Node<SamplerState>>> = LazyLock::new(|| {
+        [
+            BASIC,
+            latent_batch::NODES,
+            latent_composite::NODES,
+            latent_math::NODES,
+            latent_operations::NODES,
+            latent_transform::NODES,
+            image_noise::NODES,
+            custom_sampling::NODES,
+        ]
+        .concat()
+    });
     &NODES
 }
 
@@ -85,6 +103,7 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &control_nets::SetUnionControlNetType,
     &latent::EmptyLatentImage,
     &latent::LatentUpscale,
+    &latent::LatentUpscaleBy,
     &latent::SetLatentNoiseMask,
     &sampling::KSampler,
     &sampling::KSamplerAdvanced,

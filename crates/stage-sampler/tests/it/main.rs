@@ -9,6 +9,7 @@ mod scattered;
 mod conditioning;
 mod control;
 mod custom_sampling;
+mod latents;
 mod model_sampling;
 mod network_files;
 mod stage;

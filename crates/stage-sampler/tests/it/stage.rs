@@ -22,6 +22,7 @@ pub struct Stage {
 }
 
 /// One input of a node.
+#[derive(Clone)]
 pub enum Give<'a> {
     Int(i128),
     Float(f64),

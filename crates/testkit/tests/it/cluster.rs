@@ -134,6 +134,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// The memory that a service holds, in MiB.
+    pub fn memory_mib(&self, service: Service) -> anyhow::Result<u64> {
+        let (_, child) =
+            self.children.iter().find(|(s, _)| *s == service).context("the service does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
+        Ok(kib / 1024)
+    }
+
     pub async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let started = Instant::now();
         loop {
