@@ -5,6 +5,7 @@
 pub mod adapters;
 mod blocks;
 pub mod checkpoint;
+pub mod control;
 mod error;
 pub mod families;
 mod model;
@@ -13,6 +14,9 @@ pub mod text;
 pub mod upscale;
 pub mod vae;
 
-pub use blocks::{FreeU, Unet, UnetChanges};
+pub use blocks::{
+    AttentionMap, ControlSignals, FreeU, Gligen, GroundedBox, Grounding, HyperTile, HyperTileRun,
+    Hypernetwork, MiddleAttention, Unet, UnetChanges, UsedHypernetwork,
+};
 pub use error::{Error, Result};
 pub use model::{DiffusionModel, load_clip, load_model, load_model_stored_as, load_vae};

@@ -9,6 +9,7 @@ use crate::blocks::{AttentionPrecision, Unet, UnetChanges};
 use crate::checkpoint::{
     ClipConfig, Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect,
 };
+use crate::control::{ControlCall, ControlNetwork};
 use crate::error::{Error, Result};
 use crate::families::{Family, Training};
 use crate::sampling::{ModelInputs, NoiseSchedule, Prediction};
@@ -80,6 +81,14 @@ impl DiffusionModel {
         )))
     }
 
+    /// Checks that a control network was made for models like this one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it was not.
+    pub fn check_control(&self, control: &ControlNetwork) -> Result<()> {
+        control.check(self.unet.config())
+    }
+
     /// Runs the network; see [`Unet::forward`].
     ///
     /// # Shapes
@@ -102,6 +111,11 @@ impl DiffusionModel {
         inputs: &ModelInputs,
         changes: UnetChanges<'_>,
     ) -> Result<Tensor> {
+        let (context, vector) = (&inputs.context, inputs.vector.as_ref());
+        let call = ControlCall { x, timesteps, context, vector };
+        let signals = inputs.control.as_ref().map(|control| control.signals(&call)).transpose()?;
+        let grounding = inputs.grounding.as_ref();
+        let changes = UnetChanges { control: signals.as_ref(), grounding, ..changes };
         let x = match &inputs.concat {
             None => x.clone(),
             Some(concat) if concat.rank() == 4 && concat.dims().get(2..) == x.dims().get(2..) => {
@@ -115,7 +129,7 @@ impl DiffusionModel {
                 )));
             }
         };
-        self.unet.forward_with(&x, timesteps, (&inputs.context, inputs.vector.as_ref()), changes)
+        self.unet.forward_with(&x, timesteps, (context, vector), changes)
     }
 }
 

@@ -28,6 +28,10 @@ pub fn object_info(node: &CatalogNode) -> Value {
     if spec.outputs.iter().any(|output| output.tooltip.is_some()) {
         set("output_tooltips", each(|output| json!(output.tooltip)));
     }
+    // Not in 0.3.64; later pages read it, and for other nodes it may be left out.
+    if spec.input_is_list {
+        set("is_input_list", json!(true));
+    }
     if spec.deprecated {
         set("deprecated", json!(true));
     }

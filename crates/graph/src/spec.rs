@@ -14,6 +14,9 @@ pub struct NodeSpec {
     pub version: u32,
     pub inputs: Vec<InputSpec>,
     pub outputs: Vec<OutputSpec>,
+    /// Whether the node takes every input as a whole list and runs once, instead of once per element.
+    #[serde(default)]
+    pub input_is_list: bool,
     /// Whether the node is an end of the graph, such as a node that saves.
     pub output_node: bool,
     #[serde(default)]
@@ -159,6 +162,7 @@ pub struct OutputSpec {
     pub name: String,
     #[serde(rename = "type")]
     pub socket: String,
+    /// Whether the node gives a list of values, over which the nodes that follow run one by one.
     #[serde(default)]
     pub is_list: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,6 +278,12 @@ impl OutputSpec {
     /// An output named after its type, as most are.
     pub fn of(socket: &str) -> Self {
         Self::new(socket, socket)
+    }
+
+    /// Says that the output is a list of values.
+    pub fn list(mut self) -> Self {
+        self.is_list = true;
+        self
     }
 }
 

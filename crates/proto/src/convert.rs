@@ -94,6 +94,10 @@ impl From<&Value> for pb::Value {
             Value::Literal(literal) => V::Literal(literal.into()),
             Value::Artifact(artifact) => V::Artifact(artifact.into()),
             Value::Recipe(recipe) => V::RecipeJson(recipe.to_string()),
+            Value::List(values) => V::List(pb::ValueList { items: values.iter().map(Into::into).collect() }),
+            Value::Blocked(message) => {
+                V::Blocked(pb::Blocked { message: message.clone().unwrap_or_default() })
+            }
         };
         Self { value: Some(value) }
     }
@@ -110,6 +114,14 @@ impl TryFrom<pb::Value> for Value {
                 serde_json::from_str(&json)
                     .map_err(|_| BadMessage::Bad { field: "value.recipe_json", value: json })?,
             ),
+            V::List(list) => {
+                let nested = |item: &pb::Value| matches!(item.value, Some(V::List(_)));
+                if list.items.iter().any(nested) {
+                    return Err(BadMessage::Bad { field: "value.list", value: "a list in a list".into() });
+                }
+                Value::List(list.items.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?)
+            }
+            V::Blocked(blocked) => Value::Blocked(none_if_empty(blocked.message)),
         })
     }
 }
@@ -128,6 +140,7 @@ impl From<&NodeSpec> for pb::NodeSpec {
             deprecated: spec.deprecated,
             experimental: spec.experimental,
             not_cacheable: spec.not_cacheable,
+            input_is_list: spec.input_is_list,
         }
     }
 }
@@ -147,6 +160,7 @@ impl TryFrom<pb::NodeSpec> for NodeSpec {
             deprecated: spec.deprecated,
             experimental: spec.experimental,
             not_cacheable: spec.not_cacheable,
+            input_is_list: spec.input_is_list,
         })
     }
 }
@@ -344,8 +358,9 @@ mod tests {
                 InputSpec::boolean("flag", true),
                 InputSpec::file("ckpt_name", "checkpoints"),
             ],
-            outputs: vec![OutputSpec::of("LATENT")],
+            outputs: vec![OutputSpec::of("LATENT"), OutputSpec::of("IMAGE").list()],
             output_node: true,
+            input_is_list: true,
             ..NodeSpec::default()
         };
         assert_eq!(NodeSpec::try_from(pb::NodeSpec::from(&spec)).unwrap(), spec);
@@ -356,6 +371,9 @@ mod tests {
             Value::Literal(Literal::Int(-5)),
             Value::Artifact(ArtifactRef { digest: Digest::of(b"x"), bytes: 1, media }),
             Value::Recipe(serde_json::json!({"part": "model"})),
+            Value::List(vec![Value::Literal(Literal::Int(1)), Value::Blocked(None)]),
+            Value::List(Vec::new()),
+            Value::Blocked(Some("no mask".into())),
         ] {
             assert_eq!(Value::try_from(pb::Value::from(&value)).unwrap(), value);
         }
@@ -365,5 +383,8 @@ mod tests {
     fn bad_messages_say_what_is_wrong() {
         let message = Value::try_from(pb::Value { value: None }).unwrap_err().to_string();
         assert_eq!(message, "`value.value` is missing");
+        let nested = Value::List(vec![Value::List(Vec::new())]);
+        let message = Value::try_from(pb::Value::from(&nested)).unwrap_err().to_string();
+        assert_eq!(message, "`value.list` holds `a list in a list`");
     }
 }

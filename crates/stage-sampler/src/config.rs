@@ -25,6 +25,12 @@ pub struct Config {
     /// Folder with upscalers.
     #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
     pub upscale_models_dir: PathBuf,
+    /// Folder with hypernetworks.
+    #[arg(long, env = "HYPERNETWORKS_DIR", default_value = "models/hypernetworks")]
+    pub hypernetworks_dir: PathBuf,
+    /// Folder with GLIGEN models.
+    #[arg(long, env = "GLIGEN_DIR", default_value = "models/gligen")]
+    pub gligen_dir: PathBuf,
     /// Folder with diffusion models on their own.
     #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
     pub diffusion_models_dir: PathBuf,

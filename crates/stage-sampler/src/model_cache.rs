@@ -1,10 +1,10 @@
 //! Loaded model parts, kept while there is room.
 
 use crate::recipe::{LoraUse, Part, WeightDtype};
-use comfy_diffusion::DiffusionModel;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
+use comfy_diffusion::{DiffusionModel, Gligen, Hypernetwork};
 use comfy_stage::NodeError;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,8 @@ pub(crate) enum Loaded {
     Clip(Arc<ClipTextEncoder>),
     Vae(Arc<Vae>),
     Upscaler(Arc<Upscaler>),
+    Hypernetwork(Arc<Hypernetwork>),
+    Gligen(Arc<Gligen>),
 }
 
 impl Loaded {
@@ -25,6 +27,8 @@ impl Loaded {
             Loaded::Clip(clip) => clip.weight_bytes(),
             Loaded::Vae(vae) => vae.weight_bytes(),
             Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
+            Loaded::Hypernetwork(network) => network.weight_bytes(),
+            Loaded::Gligen(gligen) => gligen.weight_bytes(),
         }
     }
 }

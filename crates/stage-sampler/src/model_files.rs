@@ -7,6 +7,7 @@ use comfy_diffusion::adapters::Adapter;
 use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
 use comfy_diffusion::families::Family;
 use comfy_diffusion::upscale::Upscaler;
+use comfy_diffusion::{Gligen, Hypernetwork};
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
 use comfy_stage::NodeError;
@@ -23,6 +24,10 @@ const MAX_NOTE_CHARS: usize = 300;
 pub(crate) const LORAS: &str = "loras";
 /// The folder of upscalers.
 pub(crate) const UPSCALERS: &str = "upscale_models";
+/// The folder of hypernetworks.
+pub(crate) const HYPERNETWORKS: &str = "hypernetworks";
+/// The folder of GLIGEN models.
+pub(crate) const GLIGEN: &str = "gligen";
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
@@ -36,7 +41,7 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
     /// Each of [`ModelFiles::FOLDERS`], where it is on disk.
-    roots: [Vec<PathBuf>; 6],
+    roots: [Vec<PathBuf>; Self::FOLDERS.len()],
     pickles: Pickles,
     kind: PipelineKind,
     default_checkpoint: String,
@@ -82,8 +87,8 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 6] =
-        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS];
+    pub(crate) const FOLDERS: [&'static str; 8] =
+        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS, HYPERNETWORKS, GLIGEN];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -94,6 +99,8 @@ impl ModelFiles {
                 vec![config.text_encoders_dir.clone(), config.clip_dir.clone()],
                 vec![config.loras_dir.clone()],
                 vec![config.upscale_models_dir.clone()],
+                vec![config.hypernetworks_dir.clone()],
+                vec![config.gligen_dir.clone()],
             ],
             pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
@@ -256,6 +263,8 @@ impl ModelFiles {
                 verdict("adapter", problem)
             }
             UPSCALERS => verdict("upscaler", Upscaler::refusal(header)),
+            HYPERNETWORKS => verdict("hypernetwork", Hypernetwork::refusal(header)),
+            GLIGEN => verdict("gligen", Gligen::refusal(header)),
             _ => {
                 let family = detect(header).family;
                 let problem = family.refusal().or_else(|| self.wrong_kind(&family));

@@ -64,6 +64,8 @@ pub(crate) enum Part {
     Clip,
     Vae,
     Upscaler,
+    Hypernetwork,
+    Gligen,
 }
 
 impl Recipe {

@@ -3,14 +3,16 @@
 use crate::config::{Config, DeviceKind};
 use crate::error;
 use crate::model_cache::{Loaded, ModelCache, PartKey};
-use crate::model_files::{FoundFile, LORAS, ModelFiles};
+use crate::model_files::{FoundFile, HYPERNETWORKS, LORAS, ModelFiles};
 use crate::recipe::{LoraUse, Part, Recipe, WeightDtype};
 use candle_core::{DType, Device};
 use comfy_diffusion::adapters::{Adapter, UsedAdapter};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
-use comfy_diffusion::{DiffusionModel, load_clip, load_model_stored_as, load_vae};
+use comfy_diffusion::{
+    DiffusionModel, Gligen, Hypernetwork, UsedHypernetwork, load_clip, load_model_stored_as, load_vae,
+};
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
 use comfy_stage::{NodeError, StageState};
@@ -73,6 +75,12 @@ impl SamplerState {
                 Part::Upscaler => {
                     Upscaler::load(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Upscaler)
                 }
+                Part::Hypernetwork => {
+                    Hypernetwork::load(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Hypernetwork)
+                }
+                Part::Gligen => {
+                    Gligen::load(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Gligen)
+                }
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }
             .map_err(error::engine)
@@ -120,6 +128,22 @@ impl SamplerState {
     pub(crate) fn vae(&self, link: &serde_json::Value) -> Result<Arc<Vae>, NodeError> {
         match self.load(&Recipe::read(link, Part::Vae)?)? {
             Loaded::Vae(vae) => Ok(vae),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    /// Loads a hypernetwork that a MODEL link names.
+    pub(crate) fn hypernetwork(&self, used: &LoraUse) -> Result<UsedHypernetwork, NodeError> {
+        let fingerprint = used.fingerprint.clone();
+        match self.load(&Recipe::new(HYPERNETWORKS, &used.file, fingerprint, Part::Hypernetwork))? {
+            Loaded::Hypernetwork(network) => Ok(UsedHypernetwork { network, strength: used.strength }),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    pub(crate) fn gligen(&self, link: &serde_json::Value) -> Result<Arc<Gligen>, NodeError> {
+        match self.load(&Recipe::read(link, Part::Gligen)?)? {
+            Loaded::Gligen(gligen) => Ok(gligen),
             _ => Err(NodeError::internal("the model cache holds another part under this key")),
         }
     }

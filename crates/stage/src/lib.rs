@@ -10,6 +10,7 @@ pub mod codec;
 pub mod ctx;
 pub mod data;
 pub mod inputs;
+pub mod lists;
 pub mod node;
 pub mod runner;
 pub mod server;

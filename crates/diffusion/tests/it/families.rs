@@ -119,9 +119,9 @@ impl Case {
         ];
         let vectors: Vec<&Tensor> = entries.iter().filter_map(|entry| entry.vector.as_ref()).collect();
         let inputs = ModelInputs {
-            context: Tensor::cat(&[&entries[0].embedding, &entries[1].embedding], 0).unwrap(),
             vector: (!vectors.is_empty()).then(|| Tensor::cat(&vectors, 0).unwrap()),
             concat: self.goldens.get("unet_concat").cloned(),
+            ..ModelInputs::text(Tensor::cat(&[&entries[0].embedding, &entries[1].embedding], 0).unwrap())
         };
         let (x, timesteps) = (&self.goldens["unet_x"], &self.goldens["unet_timesteps"]);
         let found = self.model.forward(x, timesteps, &inputs).unwrap();

@@ -8,11 +8,14 @@ mod random_checkpoint;
 
 mod adapters;
 mod compare;
+mod determinism;
 mod families;
 mod full_size;
+mod gligen;
 mod hostile_files;
 mod layouts;
 mod models;
+mod network_changes;
 mod reference;
 mod sample;
 mod tiny;

@@ -5,11 +5,14 @@ mod conditioning_changes;
 mod custom_sampling;
 #[cfg(test)]
 mod family_specs;
+mod gligen;
+mod guidance_patches;
 mod inpaint;
 mod latent;
 mod loaders;
 mod loras;
 mod model_sampling;
+mod network_patches;
 mod part_loaders;
 mod pix2pix;
 mod regions;
@@ -64,6 +67,12 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &model_sampling::DifferentialDiffusion,
     &model_sampling::FREE_U,
     &model_sampling::FREE_U_V2,
+    &guidance_patches::PerturbedAttentionGuidance,
+    &guidance_patches::SelfAttentionGuidance,
+    &network_patches::HyperTileNode,
+    &network_patches::HypernetworkLoader,
+    &gligen::GligenLoader,
+    &gligen::GligenTextBoxApply,
     &upscaling::UpscaleModelLoader,
     &upscaling::ImageUpscaleWithModel,
     &vae::VaeDecode,

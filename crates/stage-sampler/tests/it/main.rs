@@ -6,4 +6,5 @@
 mod conditioning;
 mod custom_sampling;
 mod model_sampling;
+mod network_files;
 mod stage;

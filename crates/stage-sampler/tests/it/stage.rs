@@ -10,6 +10,7 @@ use comfy_proto::stage::{InputBinding, LocalLink, RunStageRequest, StageNode};
 use comfy_stage::{Data, codec};
 use comfy_stage_sampler::Config;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 pub const CHECKPOINT: &str = "tiny.safetensors";
 
@@ -17,7 +18,7 @@ pub const CHECKPOINT: &str = "tiny.safetensors";
 pub struct Stage {
     address: String,
     store: Store,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// One input of a node.
@@ -48,13 +49,17 @@ impl Stage {
             checkpoints.to_str().unwrap(),
             "--vae-dir",
             folder.path().join("vae").to_str().unwrap(),
+            "--hypernetworks-dir",
+            folder.path().join("hypernetworks").to_str().unwrap(),
+            "--gligen-dir",
+            folder.path().join("gligen").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(comfy_stage_sampler::run(config, listener, std::future::pending()));
-        Self { address, store: Store::open(&artifacts).unwrap(), _folder: folder }
+        Self { address, store: Store::open(&artifacts).unwrap(), folder }
     }
 
     /// Runs a group and returns what its published outputs carry, by node and slot.
@@ -76,6 +81,13 @@ impl Stage {
             }
         }
         Ok(published)
+    }
+
+    /// Where to put a model file so that the stage finds it.
+    pub fn place(&self, folder: &str, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join(name)
     }
 
     pub fn store(&self) -> &Store {

@@ -133,7 +133,7 @@ fn run(
         // Every prompt but the first is one to be led away from.
         .map(|(place, (_, conditioning))| {
             let role = if place == 0 { Side::Positive } else { Side::Negative };
-            side(conditioning, role, &patched.model, &start)
+            side(conditioning, role, ctx.state, &patched.model, &start)
         })
         .collect::<Result<Vec<_>, NodeError>>()?;
     let sides: Vec<_> = sides.iter().map(Vec::as_slice).collect();
