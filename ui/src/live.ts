@@ -6,6 +6,7 @@ import { parse } from "./bigjson";
 import { isTerminal, type JobEvent } from "./jobs";
 import { ComfyNode, registerNodes } from "./nodes";
 import { EventStream, type StreamHandlers } from "./sse";
+import { everyNode } from "./subgraphs";
 import { toast } from "./ui/toasts";
 import { repairCheckpoints, show } from "./workflow";
 
@@ -38,7 +39,7 @@ export async function refresh(): Promise<void> {
     toast("error", `The node list could not be read: ${(error as Error).message}`);
     return;
   }
-  const waiting = graph.nodes.some(
+  const waiting = everyNode().some(
     (node) => node instanceof ComfyNode && !node.spec && store.specs.has(String(node.type)),
   );
   if (waiting) show(parse(JSON.stringify(graph.serialize())));
@@ -78,7 +79,7 @@ const MISSING_RETRY_MS = 3_000;
 /** Services start one after another: nodes still unknown are looked for again for a minute. */
 export async function awaitMissingNodes(): Promise<void> {
   const missing = (): boolean =>
-    graph.nodes.some((node) => node instanceof ComfyNode && !node.spec && node.has_errors === true);
+    everyNode().some((node) => node instanceof ComfyNode && !node.spec && node.has_errors === true);
   for (let tries = 0; tries < MISSING_TRIES && missing(); tries += 1) {
     await new Promise((resolve) => setTimeout(resolve, MISSING_RETRY_MS));
     if (missing()) await refresh();

@@ -4,6 +4,7 @@ import { LiteGraph, type LGraphCanvas, type LGraphNode } from "@comfyorg/litegra
 import { store } from "./app";
 import type { NodeState, Phase } from "./jobs";
 import { isTerminal } from "./jobs";
+import { pathId } from "./subgraphs";
 import { canvasFont, palette } from "./theme";
 import { wrapText } from "./widgets/text";
 
@@ -16,13 +17,13 @@ const LABEL: Record<Phase, string> = {
 };
 
 function stateOf(node: LGraphNode): NodeState | undefined {
-  return store.paintedJob()?.nodes.get(String(node.id));
+  return store.paintedJob()?.nodes.get(pathId(node));
 }
 
 function problemsOf(node: LGraphNode): string[] {
-  const id = String(node.id);
+  const id = pathId(node);
   return store.problems
-    .filter(({ nodeId }) => nodeId?.split(":", 1)[0] === id)
+    .filter(({ nodeId }) => nodeId === id || nodeId?.startsWith(`${id}:`))
     .map(({ input, text }) => (input && !text.includes(input) ? `${input}: ${text}` : text));
 }
 

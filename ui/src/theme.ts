@@ -12,6 +12,7 @@ export interface Palette {
   dim: string;
   widget: string;
   widgetLine: string;
+  mapNode: string;
   queued: string;
   running: string;
   cached: string;
@@ -20,7 +21,7 @@ export interface Palette {
   onState: string;
 }
 
-const DARK: Palette = {
+export const DARK: Palette = {
   canvas: "#16181d",
   dot: "#333845",
   nodeTitle: "#2b303b",
@@ -30,6 +31,7 @@ const DARK: Palette = {
   dim: "#949bab",
   widget: "#181b22",
   widgetLine: "#3a4150",
+  mapNode: "#4a5265",
   queued: "#77809a",
   running: "#4c9dff",
   cached: "#a583f2",
@@ -38,7 +40,7 @@ const DARK: Palette = {
   onState: "#0e1116",
 };
 
-const LIGHT: Palette = {
+export const LIGHT: Palette = {
   canvas: "#eceef2",
   dot: "#cdd2dc",
   nodeTitle: "#dfe3ea",
@@ -48,6 +50,7 @@ const LIGHT: Palette = {
   dim: "#5d6677",
   widget: "#eef0f4",
   widgetLine: "#c4cad6",
+  mapNode: "#aeb6c4",
   queued: "#8a93a6",
   running: "#2f7fe6",
   cached: "#7c56d8",
@@ -150,19 +153,58 @@ export function drawGrid(ctx: CanvasRenderingContext2D, area: ArrayLike<number>,
   }
 }
 
-/** Sets the colours now and again whenever the system switches. */
-export function followColorScheme(onChange: () => void): void {
-  Object.assign(LGraphCanvas.link_type_colors, TYPE_COLOURS);
-  const light = window.matchMedia("(prefers-color-scheme: light)");
-  const set = (): void => {
-    palette = light.matches ? LIGHT : DARK;
-    apply();
-  };
+export type Scheme = "system" | "light" | "dark";
+
+const SCHEME_KEY = "comfy.colours";
+const system = (): MediaQueryList => window.matchMedia("(prefers-color-scheme: light)");
+
+function chosen(): Scheme {
+  try {
+    const stored = localStorage.getItem(SCHEME_KEY);
+    return stored === "light" || stored === "dark" ? stored : "system";
+  } catch {
+    return "system";
+  }
+}
+
+let onChange = (): void => undefined;
+
+function set(): void {
+  const scheme = chosen();
+  palette = (scheme === "system" ? system().matches : scheme === "light") ? LIGHT : DARK;
+  document.documentElement.style.colorScheme = scheme === "system" ? "" : scheme;
+  document.documentElement.dataset.colours = scheme;
+  apply();
+}
+
+/** Goes on to the next of system, light and dark; returns it. */
+export function nextScheme(): Scheme {
+  const order: Scheme[] = ["system", "light", "dark"];
+  const next = order[(order.indexOf(chosen()) + 1) % order.length] ?? "system";
+  try {
+    localStorage.setItem(SCHEME_KEY, next);
+  } catch {
+    // The choice then lasts until the page is left.
+  }
   set();
-  light.addEventListener("change", () => {
+  onChange();
+  return next;
+}
+
+/** Sets the colours now and again whenever the user or the system switches. */
+export function followColorScheme(changed: () => void): void {
+  Object.assign(LGraphCanvas.link_type_colors, TYPE_COLOURS);
+  onChange = changed;
+  set();
+  system().addEventListener("change", () => {
     set();
-    onChange();
+    changed();
   });
+}
+
+/** The colour of links and sockets of a type. */
+export function typeColour(type: string): string {
+  return TYPE_COLOURS[type.split(",", 1)[0] ?? ""] ?? palette.dim;
 }
 
 export const canvasFont = (px: number, weight = "normal"): string => `${weight} ${px}px ${FONT}`;

@@ -101,6 +101,11 @@ pub enum JobEventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ui_json: Option<String>,
     },
+    /// The node, or one element of it, was not run because an input had no value. The job goes on.
+    NodeBlocked {
+        node: NodeRef,
+        message: String,
+    },
     Failed {
         error: JobError,
     },

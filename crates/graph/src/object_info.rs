@@ -28,6 +28,10 @@ pub fn object_info(node: &CatalogNode) -> Value {
     if spec.outputs.iter().any(|output| output.tooltip.is_some()) {
         set("output_tooltips", each(|output| json!(output.tooltip)));
     }
+    // Not in 0.3.64; later pages read it, and for other nodes it may be left out.
+    if spec.input_is_list {
+        set("is_input_list", json!(true));
+    }
     if spec.deprecated {
         set("deprecated", json!(true));
     }
@@ -108,7 +112,7 @@ fn widget_options(widget: &Widget) -> Map<String, Value> {
             insert_some(&mut options, "round", round);
             insert_some(&mut options, "display", display.as_ref());
         }
-        Widget::Text { default, multiline, dynamic_prompts } => {
+        Widget::Text { default, multiline, dynamic_prompts, .. } => {
             insert_some(&mut options, "default", (!default.is_empty()).then_some(default));
             insert_some(&mut options, "multiline", flag(multiline));
             insert_some(&mut options, "dynamicPrompts", flag(dynamic_prompts));

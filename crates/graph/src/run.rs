@@ -169,6 +169,9 @@ impl Run {
             StageEvent::Preview { node, mime, data } => {
                 vec![Effect::Emit(JobEventKind::Preview { node, mime, data })]
             }
+            StageEvent::NodeBlocked { message, .. } => {
+                vec![Effect::Emit(JobEventKind::NodeBlocked { node: reference, message })]
+            }
             StageEvent::NodeFailed { error, .. } => {
                 slot.failed = Some((reference, error));
                 Vec::new()

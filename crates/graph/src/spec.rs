@@ -14,6 +14,9 @@ pub struct NodeSpec {
     pub version: u32,
     pub inputs: Vec<InputSpec>,
     pub outputs: Vec<OutputSpec>,
+    /// Whether the node takes every input as a whole list and runs once, instead of once per element.
+    #[serde(default)]
+    pub input_is_list: bool,
     /// Whether the node is an end of the graph, such as a node that saves.
     pub output_node: bool,
     #[serde(default)]
@@ -140,6 +143,8 @@ pub enum Widget {
         /// Whether the page expands `{a|b}` choices before it sends the text.
         #[serde(default)]
         dynamic_prompts: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mentions: Option<Mentions>,
     },
     Bool {
         default: bool,
@@ -162,6 +167,29 @@ pub enum Widget {
         #[serde(default)]
         open: bool,
     },
+}
+
+/// Files that a text may name, such as the embeddings of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mentions {
+    /// What stands before a name: `embedding:`.
+    pub keyword: String,
+    /// The folder, as ComfyUI names its folders.
+    pub folder: String,
+    /// The files of the folder; the stage fills them in when it describes itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ComboOption>,
+}
+
+impl Mentions {
+    /// The files that `text` may name, with or without their extension. Names that begin alike may be among them.
+    pub fn in_text(&self, text: &str) -> impl Iterator<Item = &ComboOption> {
+        let named = move |file: &&ComboOption| {
+            let stem = file.value.rsplit_once('.').map_or(file.value.as_str(), |(stem, _)| stem);
+            text.contains(&format!("{}{stem}", self.keyword))
+        };
+        self.files.iter().filter(named)
+    }
 }
 
 /// One choice of a combo. In JSON for people it is its plain value.
@@ -196,6 +224,7 @@ pub struct OutputSpec {
     pub name: String,
     #[serde(rename = "type")]
     pub socket: String,
+    /// Whether the node gives a list of values, over which the nodes that follow run one by one.
     #[serde(default)]
     pub is_list: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -245,14 +274,24 @@ impl InputSpec {
 
     /// A text field.
     pub fn text(name: &str, default: &str) -> Self {
-        let widget = Widget::Text { default: default.into(), multiline: false, dynamic_prompts: false };
+        let default = default.into();
+        let widget = Widget::Text { default, multiline: false, dynamic_prompts: false, mentions: None };
         Self::new(name, "STRING", Some(widget))
     }
 
     /// A text area for prompts.
     pub fn prompt(name: &str) -> Self {
-        let widget = Widget::Text { default: String::new(), multiline: true, dynamic_prompts: true };
+        let default = String::new();
+        let widget = Widget::Text { default, multiline: true, dynamic_prompts: true, mentions: None };
         Self::new(name, "STRING", Some(widget))
+    }
+
+    /// Says that a text may name files of a folder behind a keyword, so that results depend on them.
+    pub fn mentioning(mut self, keyword: &str, folder: &str) -> Self {
+        if let Some(Widget::Text { mentions, .. }) = &mut self.widget {
+            *mentions = Some(Mentions { keyword: keyword.into(), folder: folder.into(), files: Vec::new() });
+        }
+        self
     }
 
     /// A switch.
@@ -311,6 +350,12 @@ impl OutputSpec {
     /// An output named after its type, as most are.
     pub fn of(socket: &str) -> Self {
         Self::new(socket, socket)
+    }
+
+    /// Says that the output is a list of values.
+    pub fn list(mut self) -> Self {
+        self.is_list = true;
+        self
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether stored results can still be used: their blobs and files may have been deleted since.
 
 use comfy_artifacts::{Folder, Folders, NamedFile, Store};
-use comfy_graph::{ArtifactRef, NodeResult, Value};
+use comfy_graph::{ArtifactRef, NodeResult};
 use futures::future::BoxFuture;
 
 /// Answers whether what a result refers to still exists.
@@ -63,10 +63,11 @@ pub async fn still_usable(check: &dyn ResultCheck, mut result: NodeResult) -> Op
     }
     let mut lost = Vec::new();
     for (slot, value) in &result.outputs {
-        if let Value::Artifact(artifact) = value
-            && !check.artifact_exists(artifact).await
-        {
-            lost.push(*slot);
+        for artifact in value.artifacts() {
+            if !check.artifact_exists(artifact).await {
+                lost.push(*slot);
+                break;
+            }
         }
     }
     result.outputs.retain(|slot, _| !lost.contains(slot));

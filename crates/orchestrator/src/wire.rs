@@ -112,6 +112,9 @@ fn kind(kind: JobEventKind) -> pb::job_event::Kind {
             class: node.class,
             ui_json: ui_json.unwrap_or_default(),
         }),
+        JobEventKind::NodeBlocked { node, message } => {
+            Kind::NodeBlocked(pb::NodeBlocked { node_id: node.id.0, class: node.class, message })
+        }
         JobEventKind::Failed { error: failure } => Kind::Failed(pb::Failed { error: Some(error(failure)) }),
         JobEventKind::Cancelled { node } => {
             let (node_id, class) = node_parts(node);

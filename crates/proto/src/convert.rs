@@ -1,7 +1,7 @@
 //! Conversions between wire messages and core types. Reading can fail, writing cannot.
 
 use crate::graph as pb;
-use comfy_graph::spec::{ComboOption, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget};
+use comfy_graph::spec::{ComboOption, InputGroup, InputSpec, Mentions, NodeSpec, OutputSpec, Widget};
 use comfy_graph::{ArtifactRef, DType, Digest, ErrorCode, Literal, Media, Value};
 
 /// A message that lacks a part or holds one that means nothing.
@@ -94,6 +94,10 @@ impl From<&Value> for pb::Value {
             Value::Literal(literal) => V::Literal(literal.into()),
             Value::Artifact(artifact) => V::Artifact(artifact.into()),
             Value::Recipe(recipe) => V::RecipeJson(recipe.to_string()),
+            Value::List(values) => V::List(pb::ValueList { items: values.iter().map(Into::into).collect() }),
+            Value::Blocked(message) => {
+                V::Blocked(pb::Blocked { message: message.clone().unwrap_or_default() })
+            }
         };
         Self { value: Some(value) }
     }
@@ -110,6 +114,14 @@ impl TryFrom<pb::Value> for Value {
                 serde_json::from_str(&json)
                     .map_err(|_| BadMessage::Bad { field: "value.recipe_json", value: json })?,
             ),
+            V::List(list) => {
+                let nested = |item: &pb::Value| matches!(item.value, Some(V::List(_)));
+                if list.items.iter().any(nested) {
+                    return Err(BadMessage::Bad { field: "value.list", value: "a list in a list".into() });
+                }
+                Value::List(list.items.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?)
+            }
+            V::Blocked(blocked) => Value::Blocked(none_if_empty(blocked.message)),
         })
     }
 }
@@ -128,6 +140,7 @@ impl From<&NodeSpec> for pb::NodeSpec {
             deprecated: spec.deprecated,
             experimental: spec.experimental,
             not_cacheable: spec.not_cacheable,
+            input_is_list: spec.input_is_list,
         }
     }
 }
@@ -147,6 +160,7 @@ impl TryFrom<pb::NodeSpec> for NodeSpec {
             deprecated: spec.deprecated,
             experimental: spec.experimental,
             not_cacheable: spec.not_cacheable,
+            input_is_list: spec.input_is_list,
         })
     }
 }
@@ -211,10 +225,15 @@ fn write_widget(widget: &Widget) -> pb::input_spec::Widget {
             round: *round,
             display: display.clone().unwrap_or_default(),
         }),
-        Widget::Text { default, multiline, dynamic_prompts } => W::Text(pb::TextWidget {
+        Widget::Text { default, multiline, dynamic_prompts, mentions } => W::Text(pb::TextWidget {
             default: default.clone(),
             multiline: *multiline,
             dynamic_prompts: *dynamic_prompts,
+            mentions: mentions.as_ref().map(|mentions| pb::Mentions {
+                keyword: mentions.keyword.clone(),
+                folder: mentions.folder.clone(),
+                files: mentions.files.iter().map(write_option).collect(),
+            }),
         }),
         Widget::Bool { default, label_on, label_off } => W::Boolean(pb::BoolWidget {
             default: *default,
@@ -222,19 +241,24 @@ fn write_widget(widget: &Widget) -> pb::input_spec::Widget {
             label_off: label_off.clone().unwrap_or_default(),
         }),
         Widget::Combo { options, default, folder, upload, open } => W::Combo(pb::ComboWidget {
-            options: options
-                .iter()
-                .map(|o| pb::ComboOption {
-                    value: o.value.clone(),
-                    fingerprint: o.fingerprint.clone().unwrap_or_default(),
-                })
-                .collect(),
+            options: options.iter().map(write_option).collect(),
             default: default.clone(),
             folder: folder.clone().unwrap_or_default(),
             upload: upload.clone().unwrap_or_default(),
             open: *open,
         }),
     }
+}
+
+fn write_option(option: &ComboOption) -> pb::ComboOption {
+    pb::ComboOption {
+        value: option.value.clone(),
+        fingerprint: option.fingerprint.clone().unwrap_or_default(),
+    }
+}
+
+fn read_option(option: pb::ComboOption) -> ComboOption {
+    ComboOption { value: option.value, fingerprint: none_if_empty(option.fingerprint) }
 }
 
 fn read_widget(widget: pb::input_spec::Widget) -> Result<Widget, BadMessage> {
@@ -260,20 +284,23 @@ fn read_widget(widget: pb::input_spec::Widget) -> Result<Widget, BadMessage> {
             round: w.round,
             display: none_if_empty(w.display),
         },
-        W::Text(w) => {
-            Widget::Text { default: w.default, multiline: w.multiline, dynamic_prompts: w.dynamic_prompts }
-        }
+        W::Text(w) => Widget::Text {
+            default: w.default,
+            multiline: w.multiline,
+            dynamic_prompts: w.dynamic_prompts,
+            mentions: w.mentions.map(|mentions| Mentions {
+                keyword: mentions.keyword,
+                folder: mentions.folder,
+                files: mentions.files.into_iter().map(read_option).collect(),
+            }),
+        },
         W::Boolean(w) => Widget::Bool {
             default: w.default,
             label_on: none_if_empty(w.label_on),
             label_off: none_if_empty(w.label_off),
         },
         W::Combo(w) => Widget::Combo {
-            options: w
-                .options
-                .into_iter()
-                .map(|o| ComboOption { value: o.value, fingerprint: none_if_empty(o.fingerprint) })
-                .collect(),
+            options: w.options.into_iter().map(read_option).collect(),
             default: w.default,
             folder: none_if_empty(w.folder),
             upload: none_if_empty(w.upload),
@@ -344,8 +371,9 @@ mod tests {
                 InputSpec::boolean("flag", true),
                 InputSpec::file("ckpt_name", "checkpoints"),
             ],
-            outputs: vec![OutputSpec::of("LATENT")],
+            outputs: vec![OutputSpec::of("LATENT"), OutputSpec::of("IMAGE").list()],
             output_node: true,
+            input_is_list: true,
             ..NodeSpec::default()
         };
         assert_eq!(NodeSpec::try_from(pb::NodeSpec::from(&spec)).unwrap(), spec);
@@ -356,6 +384,9 @@ mod tests {
             Value::Literal(Literal::Int(-5)),
             Value::Artifact(ArtifactRef { digest: Digest::of(b"x"), bytes: 1, media }),
             Value::Recipe(serde_json::json!({"part": "model"})),
+            Value::List(vec![Value::Literal(Literal::Int(1)), Value::Blocked(None)]),
+            Value::List(Vec::new()),
+            Value::Blocked(Some("no mask".into())),
         ] {
             assert_eq!(Value::try_from(pb::Value::from(&value)).unwrap(), value);
         }
@@ -365,5 +396,8 @@ mod tests {
     fn bad_messages_say_what_is_wrong() {
         let message = Value::try_from(pb::Value { value: None }).unwrap_err().to_string();
         assert_eq!(message, "`value.value` is missing");
+        let nested = Value::List(vec![Value::List(Vec::new())]);
+        let message = Value::try_from(pb::Value::from(&nested)).unwrap_err().to_string();
+        assert_eq!(message, "`value.list` holds `a list in a list`");
     }
 }

@@ -25,6 +25,18 @@ pub struct Config {
     /// Folder with upscalers.
     #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
     pub upscale_models_dir: PathBuf,
+    /// Folder with hypernetworks.
+    #[arg(long, env = "HYPERNETWORKS_DIR", default_value = "models/hypernetworks")]
+    pub hypernetworks_dir: PathBuf,
+    /// Folder with GLIGEN models.
+    #[arg(long, env = "GLIGEN_DIR", default_value = "models/gligen")]
+    pub gligen_dir: PathBuf,
+    /// Folder with ControlNets.
+    #[arg(long, env = "CONTROLNET_DIR", default_value = "models/controlnet")]
+    pub controlnet_dir: PathBuf,
+    /// A second folder for the same, where T2I-adapters used to be kept.
+    #[arg(long, env = "T2I_ADAPTER_DIR", default_value = "models/t2i_adapter")]
+    pub t2i_adapter_dir: PathBuf,
     /// Folder with diffusion models on their own.
     #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
     pub diffusion_models_dir: PathBuf,
@@ -37,6 +49,9 @@ pub struct Config {
     /// A second folder for the same, by the name it used to have.
     #[arg(long, env = "CLIP_DIR", default_value = "models/clip")]
     pub clip_dir: PathBuf,
+    /// Folder with textual inversion files, which prompts name as `embedding:name`.
+    #[arg(long, env = "EMBEDDINGS_DIR", default_value = "models/embeddings")]
+    pub embeddings_dir: PathBuf,
     /// The checkpoint that is offered first; the others follow by name, as they do when it is not there.
     #[arg(long, env = "DEFAULT_CHECKPOINT", default_value = "starter.safetensors")]
     pub default_checkpoint: String,
@@ -70,6 +85,9 @@ pub struct Config {
     /// The artifact volume. Converted PyTorch files are kept there too.
     #[arg(long, env = "ARTIFACTS_ROOT", default_value = "data/artifacts")]
     pub artifacts_root: PathBuf,
+    /// Folder of saved models.
+    #[arg(long, env = "OUTPUT_DIR", default_value = "./data/output")]
+    pub output_dir: PathBuf,
     /// Folder for log files.
     #[arg(long, env = "LOG_DIR", default_value = ".log")]
     pub log_dir: PathBuf,

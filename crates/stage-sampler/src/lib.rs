@@ -1,6 +1,7 @@
 //! The sampler stage: checkpoints, text encoding, diffusion and the autoencoder as nodes.
 
 pub mod config;
+mod control;
 mod error;
 mod memory;
 mod model_cache;

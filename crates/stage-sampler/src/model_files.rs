@@ -4,9 +4,12 @@ use crate::config::{Config, PipelineKind, WordList};
 use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
 use comfy_diffusion::adapters::Adapter;
-use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
+use comfy_diffusion::checkpoint::{CheckpointHeader, VaeConfig, detect};
+use comfy_diffusion::control::ControlNetwork;
 use comfy_diffusion::families::Family;
+use comfy_diffusion::text::{Embedding, encoder_kind};
 use comfy_diffusion::upscale::Upscaler;
+use comfy_diffusion::{Gligen, Hypernetwork};
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
 use comfy_stage::NodeError;
@@ -23,12 +26,22 @@ const MAX_NOTE_CHARS: usize = 300;
 pub(crate) const LORAS: &str = "loras";
 /// The folder of upscalers.
 pub(crate) const UPSCALERS: &str = "upscale_models";
+/// The folder of hypernetworks.
+pub(crate) const HYPERNETWORKS: &str = "hypernetworks";
+/// The folder of GLIGEN models.
+pub(crate) const GLIGEN: &str = "gligen";
+/// The folder of control networks.
+pub(crate) const CONTROLNETS: &str = "controlnet";
+/// The folder of text encoders.
+pub(crate) const TEXT_ENCODERS: &str = "text_encoders";
+/// The folder of textual inversion files.
+pub(crate) const EMBEDDINGS: &str = "embeddings";
+/// What a prompt may leave out of an embedding's name, in the order it is tried.
+const EMBEDDING_ENDS: [&str; 4] = ["", ".safetensors", ".pt", ".bin"];
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
 const EXTENSIONS: [&str; 8] = ["safetensors", "sft", "ckpt", "pt", "pt2", "bin", "pth", "pkl"];
-/// CLIP-L has 12 layers; CLIP-H and CLIP-G have 24 and 32, other activations and another layout.
-const MAX_CLIP_LAYERS: usize = 22;
 /// Deep enough for every sensible collection, shallow enough for a link that leads in a circle.
 const MAX_DEPTH: usize = 8;
 
@@ -36,7 +49,7 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
     /// Each of [`ModelFiles::FOLDERS`], where it is on disk.
-    roots: [Vec<PathBuf>; 6],
+    roots: [Vec<PathBuf>; Self::FOLDERS.len()],
     pickles: Pickles,
     kind: PipelineKind,
     default_checkpoint: String,
@@ -82,8 +95,18 @@ struct Entry {
 
 impl ModelFiles {
     /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 6] =
-        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS];
+    pub(crate) const FOLDERS: [&'static str; 10] = [
+        "checkpoints",
+        "vae",
+        "diffusion_models",
+        TEXT_ENCODERS,
+        LORAS,
+        UPSCALERS,
+        HYPERNETWORKS,
+        GLIGEN,
+        CONTROLNETS,
+        EMBEDDINGS,
+    ];
 
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -94,6 +117,10 @@ impl ModelFiles {
                 vec![config.text_encoders_dir.clone(), config.clip_dir.clone()],
                 vec![config.loras_dir.clone()],
                 vec![config.upscale_models_dir.clone()],
+                vec![config.hypernetworks_dir.clone()],
+                vec![config.gligen_dir.clone()],
+                vec![config.controlnet_dir.clone(), config.t2i_adapter_dir.clone()],
+                vec![config.embeddings_dir.clone()],
             ],
             pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
@@ -190,6 +217,13 @@ impl ModelFiles {
         Ok(FoundFile { path, fingerprint: entry.fingerprint.clone() })
     }
 
+    /// The file of an embedding, by the name that a prompt gives; `None` if there is none.
+    pub(crate) fn embedding_file(&self, name: &str) -> Option<String> {
+        let entries = self.list(EMBEDDINGS)?;
+        let has = |wanted: &String| entries.iter().any(|entry| entry.name == *wanted);
+        EMBEDDING_ENDS.iter().map(|end| format!("{name}{end}")).find(has)
+    }
+
     fn remember(&self, entry: &Entry, verdict: Verdict) {
         let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         seen.insert(entry.path.clone(), (entry.fingerprint.clone(), verdict));
@@ -250,12 +284,16 @@ impl ModelFiles {
         let verdict = |family: &str, problem| Verdict { family: family.into(), note, problem, pickle: false };
         match folder {
             "vae" => verdict("vae", VaeConfig::from_header(header).err()),
-            "text_encoders" => verdict("clip", text_encoder_problem(header)),
+            TEXT_ENCODERS => verdict("clip", encoder_kind(header).err()),
+            EMBEDDINGS => verdict("embedding", Embedding::refusal(header)),
             LORAS => {
                 let problem = (!Adapter::is_in(header)).then(|| "there is no adapter layer in it".to_owned());
                 verdict("adapter", problem)
             }
             UPSCALERS => verdict("upscaler", Upscaler::refusal(header)),
+            HYPERNETWORKS => verdict("hypernetwork", Hypernetwork::refusal(header)),
+            GLIGEN => verdict("gligen", Gligen::refusal(header)),
+            CONTROLNETS => verdict("controlnet", ControlNetwork::kind(header).err()),
             _ => {
                 let family = detect(header).family;
                 let problem = family.refusal().or_else(|| self.wrong_kind(&family));
@@ -276,17 +314,6 @@ impl ModelFiles {
 
 fn extension(path: &Path) -> Option<String> {
     path.extension().and_then(|e| e.to_str()).map(str::to_lowercase)
-}
-
-/// Why a file is no text encoder that can be run.
-fn text_encoder_problem(header: &CheckpointHeader) -> Option<String> {
-    match ClipConfig::all(header, detect(header).family.text()) {
-        Ok(configs) => {
-            let deep = configs.iter().find(|config| config.layers > MAX_CLIP_LAYERS)?;
-            Some(format!("it is a CLIP of {} layers, only CLIP-L is supported yet", deep.layers))
-        }
-        Err(reason) => Some(reason),
-    }
 }
 
 fn list_into(root: &Path, prefix: &str, depth: usize, found: &mut Vec<Entry>) {
@@ -371,6 +398,7 @@ mod tests {
             ("--unet-dir", "unet"),
             ("--text-encoders-dir", "text_encoders"),
             ("--clip-dir", "clip"),
+            ("--embeddings-dir", "embeddings"),
             ("--artifacts-root", "artifacts"),
         ];
         let arguments = flags.iter().flat_map(|(flag, name)| [(*flag).to_owned(), place(name)]);
@@ -400,20 +428,41 @@ mod tests {
     fn files_that_cannot_be_used_are_listed_with_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let at = |place: &str| folder.path().join(place);
-        write(&at("text_encoders/large.safetensors"), &clip(32));
+        write(&at("text_encoders/large.safetensors"), &[("decoder.conv_in.weight".into(), vec![1])]);
         write(&at("text_encoders/other.safetensors"), &[("x".into(), vec![1])]);
         let files = files(folder.path());
         assert!(names(&files, "text_encoders").is_empty());
         let listed = files.describe("text_encoders");
-        assert!(listed[0].reason.contains("32 layers"), "{listed:?}");
+        assert!(listed[0].reason.contains("token_embedding"), "{listed:?}");
         assert!(listed[1].reason.contains("token_embedding"), "{listed:?}");
         let error = files.find("text_encoders", "large.safetensors", &|| Ok(())).err().unwrap();
-        assert!(error.message.contains("32 layers"), "{error:?}");
+        assert!(error.message.contains("token_embedding"), "{error:?}");
         let error = files.find("text_encoders", "gone.bin", &|| Ok(())).err().unwrap();
         assert!(
             error.code == ErrorCode::NotFound && error.message.contains("`large.safetensors`"),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn embeddings_are_found_without_their_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |place: &str| folder.path().join("embeddings").join(place);
+        write(&at("style.safetensors"), &[("emb_params".into(), vec![2, 64])]);
+        write(&at("sub/old.pt"), &[]);
+        write(&at("style.pt"), &[]);
+        let files = files(folder.path());
+        for (name, file) in [
+            ("style", Some("style.safetensors")),
+            ("style.pt", Some("style.pt")),
+            ("sub/old", Some("sub/old.pt")),
+            ("old", None),
+            ("../embeddings/style", None),
+        ] {
+            assert_eq!(files.embedding_file(name).as_deref(), file, "{name}");
+        }
+        let reason = &files.describe(EMBEDDINGS)[1].reason;
+        assert!(reason.contains("no embedding"), "{reason}");
     }
 
     #[test]

@@ -11,7 +11,18 @@ use serde_json::{Map, Value as Json, json};
 /// # Errors
 /// When the store fails.
 pub async fn publish(data: &Data, store: &Store) -> Result<Value, NodeError> {
+    let Data::List(items) = data else { return publish_one(data, store).await };
+    let mut values = Vec::with_capacity(items.len());
+    for item in items {
+        values.push(publish_one(item, store).await?);
+    }
+    Ok(Value::List(values))
+}
+
+async fn publish_one(data: &Data, store: &Store) -> Result<Value, NodeError> {
     let bundle = match data {
+        Data::List(_) => return Err(NodeError::internal("a list cannot hold lists")),
+        Data::Blocked(message) => return Ok(Value::Blocked(message.clone())),
         Data::Literal(literal) => return Ok(Value::Literal(literal.clone())),
         Data::Recipe(recipe) => return Ok(Value::Recipe(recipe.clone())),
         Data::Image(tensor) | Data::Mask(tensor) => single(data.kind(), tensor),
@@ -27,7 +38,18 @@ pub async fn publish(data: &Data, store: &Store) -> Result<Value, NodeError> {
 /// # Errors
 /// When the artifact is lost, damaged or not what its description says.
 pub async fn fetch(value: &Value, store: &Store) -> Result<Data, NodeError> {
+    let Value::List(values) = value else { return fetch_one(value, store).await };
+    let mut items = Vec::with_capacity(values.len());
+    for value in values {
+        items.push(fetch_one(value, store).await?);
+    }
+    Ok(Data::List(items))
+}
+
+async fn fetch_one(value: &Value, store: &Store) -> Result<Data, NodeError> {
     let artifact = match value {
+        Value::List(_) => return Err(NodeError::internal("a list cannot hold lists")),
+        Value::Blocked(message) => return Ok(Data::Blocked(message.clone())),
         Value::Literal(literal) => return Ok(Data::Literal(literal.clone())),
         Value::Recipe(recipe) => return Ok(Data::Recipe(recipe.clone())),
         Value::Artifact(artifact) => artifact,
@@ -187,6 +209,9 @@ mod tests {
             Data::Guider(guider),
             Data::Guider(Guider { recipe: Json::Null, sides: Default::default() }),
             Data::Conditioning(vec![entry, ConditioningEntry::new(tensor(&[1, 77, 8], 2.0), None)]),
+            Data::List(vec![Data::Image(tensor(&[1, 2, 2, 3], 0.5)), Data::Blocked(None)]),
+            Data::List(Vec::new()),
+            Data::Blocked(Some("no picture".into())),
         ] {
             let value = publish(&data, &store).await.unwrap();
             assert_eq!(fetch(&value, &store).await.unwrap(), data);

@@ -12,6 +12,8 @@ pub struct Ctx<'a, S> {
     pub state: &'a S,
     pub job_id: &'a str,
     pub node_id: &'a str,
+    /// Counts the runs of this node over the elements of its lists, from 0.
+    pub element: usize,
     /// The whole workflow in API format, as JSON text; empty when unknown.
     pub prompt_json: &'a str,
     /// What the page asks to store in pictures, as a JSON object; empty when nothing.
@@ -25,13 +27,14 @@ impl<'a, S> Ctx<'a, S> {
     pub(crate) fn new(
         state: &'a S,
         request: &'a comfy_proto::stage::RunStageRequest,
-        node_id: &'a str,
+        (node_id, element): (&'a str, usize),
         events: &'a Sender<Result<RunStageResponse, Status>>,
     ) -> Self {
         Self {
             state,
             job_id: &request.job_id,
             node_id,
+            element,
             prompt_json: &request.prompt_json,
             extra_pnginfo_json: &request.extra_pnginfo_json,
             previews: request.previews,
@@ -57,9 +60,13 @@ impl<'a, S> Ctx<'a, S> {
         if self.events.is_closed() { Err(NodeError::cancelled()) } else { Ok(()) }
     }
 
-    /// Who saves files: this node of this job.
+    /// Who saves files: this node of this job, for this element of its lists.
     pub fn save_key(&self) -> SaveKey {
-        SaveKey { job: self.job_id.into(), node: self.node_id.into() }
+        let node = match self.element {
+            0 => self.node_id.to_owned(),
+            element => format!("{}@{element}", self.node_id),
+        };
+        SaveKey { job: self.job_id.into(), node }
     }
 
     fn send(&self, event: Event) {

@@ -17,6 +17,11 @@ pub enum Data {
     Guider(Guider),
     /// How to make a MODEL, CLIP or VAE, or what a SAMPLER, SIGMAS or NOISE link says.
     Recipe(serde_json::Value),
+    /// Several values in order, none of them a list: an output whose spec says `is_list`, or an input of a node whose
+    /// spec says `input_is_list`. Other nodes never see one, they run once per element.
+    List(Vec<Data>),
+    /// No value: nodes that take it are not run. The text, if any, is told to the person.
+    Blocked(Option<String>),
 }
 
 impl Data {
@@ -30,6 +35,28 @@ impl Data {
             Data::Conditioning(_) => "CONDITIONING",
             Data::Guider(_) => "GUIDER",
             Data::Recipe(_) => "recipe",
+            Data::List(_) => "list",
+            Data::Blocked(_) => "blocked",
+        }
+    }
+
+    /// The elements of a list; anything else is a list of itself.
+    pub fn items(&self) -> &[Data] {
+        match self {
+            Data::List(items) => items,
+            single => std::slice::from_ref(single),
+        }
+    }
+
+    /// A list, or its element when there is exactly one.
+    pub fn from_items(mut items: Vec<Data>) -> Self {
+        match items.pop() {
+            Some(only) if items.is_empty() => only,
+            Some(last) => {
+                items.push(last);
+                Data::List(items)
+            }
+            None => Data::List(items),
         }
     }
 }

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 /// The inputs of one run of a node. Validation has converted them already, so a wrong type here is a bug of the
 /// caller and an error, not a panic.
+///
+/// A node whose spec says `input_is_list` gets lists: [`Inputs::list`] and [`Inputs::images`] give their elements, and
+/// the plain accessors the first one, which is what such nodes want of their widgets.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     values: BTreeMap<String, Data>,
@@ -28,7 +31,7 @@ macro_rules! accessors {
         /// # Errors
         /// When it is something else.
         pub fn $optional(&self, name: &str) -> Result<Option<$type>, NodeError> {
-            match self.values.get(name) {
+            match self.first(name)? {
                 None => Ok(None),
                 Some($pattern) => Ok(Some($value)),
                 Some(other) => Err(wrong(name, $expected, other)),
@@ -42,8 +45,54 @@ impl Inputs {
         Self { values: values.into_iter().collect() }
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Data> {
+        self.values.values()
+    }
+
     pub fn get(&self, name: &str) -> Option<&Data> {
         self.values.get(name)
+    }
+
+    /// The elements of an input; one that is no list is the only element.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn list(&self, name: &str) -> Result<&[Data], NodeError> {
+        self.values.get(name).map(Data::items).ok_or_else(|| missing(name))
+    }
+
+    /// The elements of a list of pictures.
+    ///
+    /// # Errors
+    /// When it is missing or an element is something else.
+    pub fn images(&self, name: &str) -> Result<Vec<&HostTensor>, NodeError> {
+        let image = |data| match data {
+            &Data::Image(ref tensor) => Ok(tensor),
+            other => Err(wrong(name, "a list of IMAGE", other)),
+        };
+        self.list(name)?.iter().map(image).collect()
+    }
+
+    /// The elements of a list of latents.
+    ///
+    /// # Errors
+    /// When it is missing or an element is something else.
+    pub fn latents(&self, name: &str) -> Result<Vec<&Latent>, NodeError> {
+        let latent = |data| match data {
+            &Data::Latent(ref latent) => Ok(latent),
+            other => Err(wrong(name, "a list of LATENT", other)),
+        };
+        self.list(name)?.iter().map(latent).collect()
+    }
+
+    fn first(&self, name: &str) -> Result<Option<&Data>, NodeError> {
+        match self.values.get(name) {
+            Some(Data::List(items)) => match items.first() {
+                Some(first) => Ok(Some(first)),
+                None => Err(NodeError::invalid(format!("input `{name}` is an empty list"))),
+            },
+            other => Ok(other),
+        }
     }
 
     accessors! {
@@ -63,7 +112,7 @@ impl Inputs {
     /// # Errors
     /// When it is missing, something else or not finite.
     pub fn float(&self, name: &str) -> Result<f64, NodeError> {
-        match self.values.get(name) {
+        match self.first(name)? {
             None => Err(missing(name)),
             Some(Data::Literal(Literal::Float(f))) if f.is_finite() => Ok(*f),
             Some(Data::Literal(Literal::Int(i))) => Ok(*i as f64),

@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod data;
 pub mod fn_node;
 pub mod inputs;
+pub mod lists;
 pub mod node;
 pub mod runner;
 pub mod server;

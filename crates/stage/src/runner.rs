@@ -3,7 +3,7 @@
 use crate::codec;
 use crate::ctx::Ctx;
 use crate::data::Data;
-use crate::inputs::Inputs;
+use crate::lists::{self, Gathered};
 use crate::node::{Node, NodeError, Outputs, StageState};
 use comfy_artifacts::Store;
 use comfy_graph::{ErrorCode, NodeSpec, Value};
@@ -59,24 +59,32 @@ impl<S: StageState> Runner<S> {
         })?;
         send(events, &node.node_id, Event::Started(pb::NodeStarted {}))?;
         let inputs = self.inputs(node, local)?;
-        let ctx = Ctx::new(self.state.as_ref(), request, &node.node_id, events);
-        ctx.check_cancelled()?;
-        // A panic in a node is a bug of ours; it must not take the stage and other jobs down.
-        let outputs = catch_unwind(AssertUnwindSafe(|| code.run(&inputs, &ctx))).unwrap_or_else(|panic| {
-            Err(NodeError::internal(format!("the node panicked: {}", panic_text(&panic))))
-        })?;
-        if outputs.slots.len() != spec.outputs.len() {
-            let (got, want) = (outputs.slots.len(), spec.outputs.len());
-            return Err(NodeError::internal(format!("the node gave {got} outputs, its spec says {want}")));
+        let mut gathered = Gathered::new(&spec.outputs);
+        for (element, inputs) in lists::runs(&inputs, spec.input_is_list)?.into_iter().enumerate() {
+            if let Some(message) = lists::blocked(&inputs) {
+                if let Some(message) = message {
+                    send(events, &node.node_id, Event::Blocked(pb::NodeBlocked { message }))?;
+                }
+                gathered.block();
+                continue;
+            }
+            let ctx = Ctx::new(self.state.as_ref(), request, (&node.node_id, element), events);
+            ctx.check_cancelled()?;
+            // A panic in a node is a bug of ours; it must not take the stage and other jobs down.
+            let outputs =
+                catch_unwind(AssertUnwindSafe(|| code.run(&inputs, &ctx))).unwrap_or_else(|panic| {
+                    Err(NodeError::internal(format!("the node panicked: {}", panic_text(&panic))))
+                })?;
+            gathered.add(outputs)?;
         }
-        Ok(outputs)
+        Ok(gathered.finish())
     }
 
     fn inputs(
         &self,
         node: &pb::StageNode,
         local: &HashMap<(String, u32), Data>,
-    ) -> Result<Inputs, NodeError> {
+    ) -> Result<Vec<(String, Data)>, NodeError> {
         let mut values = Vec::with_capacity(node.inputs.len());
         for (name, binding) in &node.inputs {
             use pb::input_binding::Source;
@@ -98,7 +106,7 @@ impl<S: StageState> Runner<S> {
             };
             values.push((name.clone(), data));
         }
-        Ok(Inputs::new(values))
+        Ok(values)
     }
 
     fn publish(&self, node: &pb::StageNode, outputs: &Outputs) -> Result<pb::NodeDone, NodeError> {

@@ -41,6 +41,8 @@ pub enum Support {
 /// A text encoder of a family and how its output is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextPart {
+    /// What other programs call the encoder, in names of embeddings and of saved files: `clip_l`, `clip_h`, `clip_g`.
+    pub name: &'static str,
     /// Where files keep it, the most usual place first.
     pub prefixes: &'static [&'static str],
     pub layout: ClipLayout,
@@ -72,11 +74,21 @@ pub enum ConcatInput {
     Image,
 }
 
+/// Above the highest noise level of every family that keeps something of the picture.
+const ORDINARY_SIGMA_MAX: f32 = 1000.0;
+
 /// A network's target and the noise levels it was trained on.
 #[derive(Debug, Clone)]
 pub struct Training {
     pub prediction: Prediction,
     pub schedule: NoiseSchedule,
+}
+
+impl Training {
+    /// Whether the highest level is nothing but noise.
+    pub(crate) fn has_zero_terminal_snr(&self) -> bool {
+        self.schedule.sigma_max() > ORDINARY_SIGMA_MAX
+    }
 }
 
 impl Family {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::adapters::Patches;
+use crate::changes::Patches;
 use crate::checkpoint::{CheckpointHeader, LoadCounter, Target, WeightFile, Weights};
 use crate::error::{Error, Result};
 use compact::Compact;

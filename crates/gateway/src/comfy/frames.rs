@@ -8,7 +8,7 @@ use crate::events::{is_durable, is_terminal};
 use comfy_graph::ErrorCode;
 use comfy_proto::graph::ErrorCode as WireCode;
 use comfy_proto::orchestrator::job_event::Kind;
-use comfy_proto::orchestrator::{CachedNode, Cancelled, JobError, JobEvent, NodeDone};
+use comfy_proto::orchestrator::{CachedNode, Cancelled, JobError, JobEvent, NodeBlocked, NodeDone};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
@@ -112,6 +112,7 @@ impl JobFrames {
                 data: preview.data.clone().into(),
             })],
             Kind::NodeDone(node) => self.node_done(node),
+            Kind::NodeBlocked(blocked) => vec![self.blocked(blocked)],
             Kind::Succeeded(_) => {
                 let data = json!({"prompt_id": self.prompt_id, "timestamp": at});
                 self.end(self.message("execution_success", data), status)
@@ -221,6 +222,22 @@ impl JobFrames {
             "current_outputs": [],
             "timestamp": at,
         })
+    }
+
+    /// A node that was not run because it lacks a value. An error in the page's eyes, but the job goes on.
+    fn blocked(&self, blocked: &NodeBlocked) -> Frame {
+        let data = json!({
+            "prompt_id": self.prompt_id,
+            "node_id": blocked.node_id,
+            "node_type": blocked.class,
+            "executed": self.executed,
+            "exception_message": format!("Execution Blocked: {}", blocked.message),
+            "exception_type": "ExecutionBlocked",
+            "traceback": [],
+            "current_inputs": [],
+            "current_outputs": [],
+        });
+        self.message("execution_error", data)
     }
 
     fn interrupted(&self, cancelled: &Cancelled, at: i64) -> Value {

@@ -110,6 +110,10 @@ fn describe(kind: &Kind) -> (&'static str, Value) {
             }
             ("node_done", fields)
         }
+        Kind::NodeBlocked(node) => (
+            "node_blocked",
+            json!({"node_id": node.node_id, "class_type": node.class, "message": node.message}),
+        ),
         Kind::Failed(failed) => {
             ("failed", json!({"error": error_json(&failed.error.clone().unwrap_or_default())}))
         }

@@ -193,7 +193,7 @@ fn apply(job: &mut Job, kind: &Kind, at_ms: i64) {
         }
         Kind::Cancelled(_) => JobStatus::Cancelled,
         Kind::Succeeded(_) => JobStatus::Completed,
-        Kind::Queued(_) | Kind::Cached(_) | Kind::Preview(_) => return,
+        Kind::Queued(_) | Kind::Cached(_) | Kind::Preview(_) | Kind::NodeBlocked(_) => return,
     };
     job.set_status(status);
     if status != JobStatus::Running {

@@ -33,11 +33,32 @@ pub enum CallInput {
 /// What a stage says while it runs a group.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StageEvent {
-    NodeStarted { node: NodeId },
-    Progress { node: NodeId, value: u64, max: u64 },
-    Preview { node: NodeId, mime: String, data: Vec<u8> },
-    NodeDone { node: NodeId, result: NodeResult },
-    NodeFailed { node: NodeId, error: StageError },
+    NodeStarted {
+        node: NodeId,
+    },
+    Progress {
+        node: NodeId,
+        value: u64,
+        max: u64,
+    },
+    Preview {
+        node: NodeId,
+        mime: String,
+        data: Vec<u8>,
+    },
+    NodeDone {
+        node: NodeId,
+        result: NodeResult,
+    },
+    NodeFailed {
+        node: NodeId,
+        error: StageError,
+    },
+    /// The node, or one element of it, is not run because an input has no value; the call goes on.
+    NodeBlocked {
+        node: NodeId,
+        message: String,
+    },
 }
 
 impl StageEvent {
@@ -48,7 +69,8 @@ impl StageEvent {
             | StageEvent::Progress { node, .. }
             | StageEvent::Preview { node, .. }
             | StageEvent::NodeDone { node, .. }
-            | StageEvent::NodeFailed { node, .. } => node,
+            | StageEvent::NodeFailed { node, .. }
+            | StageEvent::NodeBlocked { node, .. } => node,
         }
     }
 }

@@ -130,6 +130,7 @@ fn read_event(answer: pb::RunStageResponse) -> Result<StageEvent, BadMessage> {
             let result = NodeResult { outputs: outputs.collect::<Result<_, BadMessage>>()?, ui_json };
             StageEvent::NodeDone { node, result }
         }
+        Event::Blocked(blocked) => StageEvent::NodeBlocked { node, message: blocked.message },
         Event::Failed(failed) => {
             let error = StageError { code: failed.code().into(), message: failed.message };
             StageEvent::NodeFailed { node, error }

@@ -193,6 +193,7 @@ pub fn durable(events: &[pb::JobEvent]) -> Vec<String> {
             }
             Kind::NodeStarted(node) => format!("start {}", node.node_id),
             Kind::NodeDone(node) => format!("done {}", node.node_id),
+            Kind::NodeBlocked(node) => format!("blocked {}: {}", node.node_id, node.message),
             Kind::Failed(failed) => {
                 let error = failed.error.as_ref().unwrap();
                 format!("failed {} {:?}: {}", error.node_id, error.code(), error.message)

@@ -43,5 +43,7 @@ fn shown(data: &Data) -> String {
         }
         Data::Guider(guider) => dumps(&guider.recipe),
         Data::Recipe(recipe) => dumps(recipe),
+        Data::List(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        Data::Blocked(reason) => reason.clone().unwrap_or_else(|| "nothing".into()),
     }
 }

@@ -2,9 +2,12 @@
 
 mod conditioning;
 mod conditioning_changes;
+mod control_nets;
 mod custom_sampling;
 #[cfg(test)]
 mod family_specs;
+mod gligen;
+mod guidance_patches;
 mod image_noise;
 mod inpaint;
 mod latent;
@@ -13,10 +16,14 @@ mod latent_composite;
 mod latent_math;
 mod latent_operations;
 mod latent_planes;
+mod latent_rebatch;
 mod latent_transform;
 mod loaders;
 mod loras;
+mod merging;
 mod model_sampling;
+mod model_saving;
+mod network_patches;
 mod part_loaders;
 mod pix2pix;
 mod regions;
@@ -42,6 +49,7 @@ pub fn nodes() -> &'static [&'static dyn Node<SamplerState>] {
             latent_composite::NODES,
             latent_math::NODES,
             latent_operations::NODES,
+            latent_rebatch::NODES,
             latent_transform::NODES,
             image_noise::NODES,
             custom_sampling::NODES,
@@ -57,8 +65,26 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &loaders::VaeLoader,
     &loras::LoraLoader,
     &loras::LoraLoaderModelOnly,
+    &merging::MODEL_SIMPLE,
+    &merging::MODEL_BLOCKS,
+    &merging::MODEL_ADD,
+    &merging::MODEL_SUBTRACT,
+    &merging::MODEL_SD1,
+    &merging::MODEL_SD2,
+    &merging::MODEL_SDXL,
+    &merging::CLIP_SIMPLE,
+    &merging::CLIP_ADD,
+    &merging::CLIP_SUBTRACT,
+    &merging::UNET_SELF,
+    &merging::UNET_CROSS,
+    &merging::CLIP_ATTENTION,
+    &model_saving::CHECKPOINT,
+    &model_saving::MODEL,
+    &model_saving::CLIP,
+    &model_saving::VAE,
     &part_loaders::UnetLoader,
     &part_loaders::ClipLoader,
+    &part_loaders::DualClipLoader,
     &conditioning::ClipTextEncode,
     &conditioning::ClipSetLastLayer,
     &conditioning_changes::ConditioningCombine,
@@ -70,6 +96,11 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &conditioning_changes::ConditioningSetMask,
     &conditioning_changes::ConditioningSetTimestepRange,
     &conditioning_changes::ConditioningZeroOut,
+    &control_nets::ControlNetLoader,
+    &control_nets::DiffControlNetLoader,
+    &control_nets::ControlNetApply,
+    &control_nets::ControlNetApplyAdvanced,
+    &control_nets::SetUnionControlNetType,
     &latent::EmptyLatentImage,
     &latent::LatentUpscale,
     &latent::LatentUpscaleBy,
@@ -83,6 +114,18 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &model_sampling::DifferentialDiffusion,
     &model_sampling::FREE_U,
     &model_sampling::FREE_U_V2,
+    &guidance_patches::PerturbedAttentionGuidance,
+    &guidance_patches::SelfAttentionGuidance,
+    &guidance_patches::EpsilonScaling,
+    &guidance_patches::AdaptiveProjectedGuidance,
+    &guidance_patches::FreSca,
+    &guidance_patches::CFG_ZERO_STAR,
+    &guidance_patches::TANGENTIAL_DAMPING,
+    &guidance_patches::MAHIRO,
+    &network_patches::HyperTileNode,
+    &network_patches::HypernetworkLoader,
+    &gligen::GligenLoader,
+    &gligen::GligenTextBoxApply,
     &upscaling::UpscaleModelLoader,
     &upscaling::ImageUpscaleWithModel,
     &vae::VaeDecode,

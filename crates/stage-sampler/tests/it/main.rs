@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod conditioning;
+mod control;
 mod custom_sampling;
 mod latents;
 mod model_sampling;
+mod network_files;
 mod stage;

@@ -10,6 +10,7 @@ use comfy_proto::stage::{InputBinding, LocalLink, RunStageRequest, StageNode};
 use comfy_stage::{Data, codec};
 use comfy_stage_sampler::Config;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 pub const CHECKPOINT: &str = "tiny.safetensors";
 
@@ -17,7 +18,7 @@ pub const CHECKPOINT: &str = "tiny.safetensors";
 pub struct Stage {
     address: String,
     store: Store,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// One input of a node.
@@ -49,13 +50,28 @@ impl Stage {
             checkpoints.to_str().unwrap(),
             "--vae-dir",
             folder.path().join("vae").to_str().unwrap(),
+            "--hypernetworks-dir",
+            folder.path().join("hypernetworks").to_str().unwrap(),
+            "--gligen-dir",
+            folder.path().join("gligen").to_str().unwrap(),
+            "--controlnet-dir",
+            folder.path().join("controlnet").to_str().unwrap(),
+            "--output-dir",
+            folder.path().join("output").to_str().unwrap(),
+            "--embeddings-dir",
+            folder.path().join("embeddings").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(comfy_stage_sampler::run(config, listener, std::future::pending()));
-        Self { address, store: Store::open(&artifacts).unwrap(), _folder: folder }
+        Self { address, store: Store::open(&artifacts).unwrap(), folder }
+    }
+
+    /// Puts a control network where the stage looks for them.
+    pub fn write_control(&self, name: &str, file: &comfy_testkit::random_checkpoint::ControlFile) {
+        file.write(&self.place("controlnet", name)).unwrap();
     }
 
     /// Runs a group and returns what its published outputs carry, by node and slot.
@@ -77,6 +93,13 @@ impl Stage {
             }
         }
         Ok(published)
+    }
+
+    /// Where to put a model file so that the stage finds it.
+    pub fn place(&self, folder: &str, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join(name)
     }
 
     pub fn store(&self) -> &Store {

@@ -95,6 +95,7 @@ impl Cluster {
                     ("UNET_DIR", "unet"),
                     ("TEXT_ENCODERS_DIR", "text_encoders"),
                     ("CLIP_DIR", "clip"),
+                    ("EMBEDDINGS_DIR", "embeddings"),
                     ("DATA_DIR", "data"),
                     ("ARTIFACTS_ROOT", "artifacts"),
                     ("INPUT_DIR", "input"),

@@ -1,0 +1,3 @@
+//! The stage server as its callers see it.
+
+mod lists;
