@@ -13,8 +13,10 @@ mod model;
 pub mod sampling;
 mod save;
 pub mod text;
+pub mod tiles;
 pub mod upscale;
 pub mod vae;
+pub mod vision;
 
 pub use blocks::{
     AttentionMap, ControlSignals, FreeU, Gligen, GroundedBox, Grounding, HyperTile, HyperTileRun,

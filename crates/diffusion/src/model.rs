@@ -10,7 +10,7 @@ use crate::changes::{Change, ModelSource, OpenModel, Patches, TextFiles, TextSou
 use crate::checkpoint::{Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights};
 use crate::control::{ControlCall, ControlNetwork};
 use crate::error::{Error, Result};
-use crate::families::{Family, Training};
+use crate::families::{ExtraInputs, Extras, Family, NoiseAugmentation, Side, Start, Training, VectorInput};
 use crate::sampling::{ModelInputs, NoiseSchedule, Prediction};
 use crate::text::ClipTextEncoder;
 use crate::vae::Vae;
@@ -21,6 +21,7 @@ pub struct DiffusionModel {
     family: Family,
     training: Training,
     unet: Unet,
+    noise_augmentation: NoiseAugmentation,
     device: Device,
     weight_bytes: u64,
 }
@@ -62,6 +63,20 @@ impl DiffusionModel {
     /// The noise levels that the network was trained on.
     pub fn schedule(&self) -> &NoiseSchedule {
         &self.training.schedule
+    }
+
+    /// Builds what the network is given besides the text.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if something that it needs is missing or of a wrong shape.
+    pub fn extra_inputs(&self, extras: &Extras, side: Side, start: &Start<'_>) -> Result<ExtraInputs> {
+        let mut inputs = self.family.extra_inputs(extras, side, start)?;
+        if self.family.vector_input() == VectorInput::Pictures {
+            let width = self.unet.config().adm_channels.unwrap_or_default();
+            let (pictures, device) = (&extras.pictures, start.latent.device());
+            inputs.vector = Some(self.noise_augmentation.vector(pictures, width, start.seed, device)?);
+        }
+        Ok(inputs)
     }
 
     /// Checks that a prompt was encoded for this model.
@@ -176,6 +191,7 @@ pub fn load_model_from(source: &ModelSource, device: &Device, dtype: DType) -> R
     let unet = Unet::load(&weights, config, dtype, precision)?;
     Ok(DiffusionModel {
         training: family.training(&file)?,
+        noise_augmentation: NoiseAugmentation::load(&file)?,
         family,
         unet,
         device: device.clone(),
@@ -213,6 +229,11 @@ pub fn load_clip_from(source: &TextSource, device: &Device, dtype: DType) -> Res
 /// [`Error::Unsupported`] if there is none; otherwise what reading the file gives.
 pub fn load_vae(path: &Path, device: &Device, dtype: DType) -> Result<Vae> {
     let file = WeightFile::open(path)?;
+    if Vae::is_tiny(file.header()) {
+        let (target, counter) =
+            (Target { device: device.clone(), dtype, patches: Patches::default() }, LoadCounter::default());
+        return Vae::load_joint_tiny(&file, &Weights::new(&file, &target, &counter, ""), dtype);
+    }
     let config = VaeConfig::from_header(file.header()).map_err(|reason| Error::Unsupported {
         path: path.into(),
         part: "vae",

@@ -1,6 +1,6 @@
 //! Control networks of a prompt: what links and conditionings carry, and what the engine is given.
 
-use crate::model_files::CONTROLNETS;
+use crate::model_folders::CONTROLNETS;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use crate::{error, tensors};

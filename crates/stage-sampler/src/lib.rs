@@ -6,6 +6,7 @@ mod error;
 mod memory;
 mod model_cache;
 mod model_files;
+mod model_folders;
 mod model_inputs;
 mod model_patches;
 mod nodes;

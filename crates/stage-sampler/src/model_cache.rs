@@ -5,6 +5,7 @@ use comfy_diffusion::control::ControlNetwork;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
+use comfy_diffusion::vision::{ClipVision, StyleModel};
 use comfy_diffusion::{DiffusionModel, Gligen, Hypernetwork};
 use comfy_stage::NodeError;
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ pub(crate) enum Loaded {
     Hypernetwork(Arc<Hypernetwork>),
     Gligen(Arc<Gligen>),
     Control(Arc<ControlNetwork>),
+    ClipVision(Arc<ClipVision>),
+    StyleModel(Arc<StyleModel>),
 }
 
 impl Loaded {
@@ -32,6 +35,8 @@ impl Loaded {
             Loaded::Hypernetwork(network) => network.weight_bytes(),
             Loaded::Gligen(gligen) => gligen.weight_bytes(),
             Loaded::Control(network) => network.weight_bytes(),
+            Loaded::ClipVision(vision) => vision.weight_bytes(),
+            Loaded::StyleModel(style) => style.weight_bytes(),
         }
     }
 }

@@ -140,6 +140,8 @@ pub(crate) enum Part {
     Hypernetwork,
     Gligen,
     Control,
+    ClipVision,
+    StyleModel,
 }
 
 impl Recipe {

@@ -4,7 +4,8 @@ use crate::config::{Config, DeviceKind};
 use crate::control::ControlRecipe;
 use crate::error;
 use crate::model_cache::{Loaded, ModelCache, PartKey};
-use crate::model_files::{CONTROLNETS, FoundFile, HYPERNETWORKS, LORAS, ModelFiles, TEXT_ENCODERS};
+use crate::model_files::{FoundFile, ModelFiles, TINY_VAES};
+use crate::model_folders::{CONTROLNETS, HYPERNETWORKS, LORAS, TEXT_ENCODERS, VAE_APPROX};
 use crate::recipe::{LoraUse, Part, Recipe, WeightChange, WeightDtype};
 use candle_core::{DType, Device};
 use comfy_artifacts::{Folders, Saves};
@@ -14,7 +15,8 @@ use comfy_diffusion::checkpoint::CheckpointHeader;
 use comfy_diffusion::control::{ControlKind, ControlNetwork};
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
-use comfy_diffusion::vae::Vae;
+use comfy_diffusion::vae::{LatentRange, Vae};
+use comfy_diffusion::vision::{ClipVision, StyleModel};
 use comfy_diffusion::{
     DiffusionModel, Gligen, Hypernetwork, UsedHypernetwork, load_clip_from, load_model_from, load_vae,
 };
@@ -91,6 +93,9 @@ impl SamplerState {
     }
 
     fn load(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
+        if recipe.folder == VAE_APPROX {
+            return self.load_tiny_vae(recipe);
+        }
         let found = self.find_unchanged(&recipe.folder, &recipe.file, &recipe.fingerprint)?;
         let key = PartKey { path: found.path.clone(), recipe: recipe.of_weights(), base: None };
         // Text encoders and autoencoders are small next to the model and lose the most from short numbers.
@@ -115,9 +120,35 @@ impl SamplerState {
                     Gligen::load(path, &self.device, self.dtype).map(Arc::new).map(Loaded::Gligen)
                 }
                 Part::Control => return Err(NodeError::invalid("a control network is loaded with a model")),
+                Part::ClipVision => {
+                    ClipVision::load(path, &self.device, DType::F32).map(Arc::new).map(Loaded::ClipVision)
+                }
+                Part::StyleModel => {
+                    StyleModel::load(path, &self.device, DType::F32).map(Arc::new).map(Loaded::StyleModel)
+                }
                 Part::Vae => load_vae(path, &self.device, DType::F32).map(Arc::new).map(Loaded::Vae),
             }
             .map_err(error::engine)
+        })
+    }
+
+    /// Loads an autoencoder whose halves are two files.
+    fn load_tiny_vae(&self, recipe: &Recipe) -> Result<Loaded, NodeError> {
+        let name = &recipe.file;
+        let (_, scale) = TINY_VAES.into_iter().find(|(tiny, _)| tiny == name).ok_or_else(|| {
+            let valid = TINY_VAES.map(|(tiny, _)| format!("`{tiny}`")).join(", ");
+            NodeError::invalid(format!("`{name}` is no small autoencoder, valid: {valid}"))
+        })?;
+        let ([encoder, decoder], fingerprint) = self.files.find_tiny_vae(name, &|| Ok(()))?;
+        if fingerprint != recipe.fingerprint {
+            return Err(replaced(name));
+        }
+        let key = PartKey { path: decoder.path.clone(), recipe: recipe.of_weights(), base: None };
+        self.cache.get(key, || {
+            let range = LatentRange { scale, shift: 0.0 };
+            Vae::load_tiny([&encoder.path, &decoder.path], &self.device, DType::F32, range)
+                .map(|vae| Loaded::Vae(Arc::new(vae)))
+                .map_err(error::engine)
         })
     }
 
@@ -127,8 +158,7 @@ impl SamplerState {
         if found.fingerprint == fingerprint {
             return Ok(found);
         }
-        let message = format!("`{file}` was replaced while this job was waiting, run it again");
-        Err(NodeError::new(ErrorCode::FailedPrecondition, message))
+        Err(replaced(file))
     }
 
     /// Where the weights of a MODEL link come from.
@@ -267,6 +297,25 @@ impl SamplerState {
             _ => Err(NodeError::internal("the model cache holds another part under this key")),
         }
     }
+
+    pub(crate) fn clip_vision(&self, link: &serde_json::Value) -> Result<Arc<ClipVision>, NodeError> {
+        match self.load(&Recipe::read(link, Part::ClipVision)?)? {
+            Loaded::ClipVision(vision) => Ok(vision),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+
+    pub(crate) fn style_model(&self, link: &serde_json::Value) -> Result<Arc<StyleModel>, NodeError> {
+        match self.load(&Recipe::read(link, Part::StyleModel)?)? {
+            Loaded::StyleModel(style) => Ok(style),
+            _ => Err(NodeError::internal("the model cache holds another part under this key")),
+        }
+    }
+}
+
+fn replaced(file: &str) -> NodeError {
+    let message = format!("`{file}` was replaced while this job was waiting, run it again");
+    NodeError::new(ErrorCode::FailedPrecondition, message)
 }
 
 impl StageState for SamplerState {

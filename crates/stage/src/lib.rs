@@ -17,7 +17,7 @@ pub mod runner;
 pub mod server;
 
 pub use ctx::Ctx;
-pub use data::{Conditioning, ConditioningEntry, Data, Guider, Latent};
+pub use data::{ClipVisionOutput, Conditioning, ConditioningEntry, Data, Guider, Latent};
 pub use fn_node::FnNode;
 pub use inputs::Inputs;
 pub use node::{Node, NodeError, Outputs, StageState};

@@ -131,8 +131,7 @@ fn load_over(
 ) -> Result<Network> {
     let target = Target { patches: base.patches.clone(), ..target.clone() };
     let counter = LoadCounter::default();
-    let weights =
-        Weights::new(&base.file, &target, &counter, UnetConfig::PREFIX).stored_as(base.stored_as);
+    let weights = Weights::new(&base.file, &target, &counter, UnetConfig::PREFIX).stored_as(base.stored_as);
     load(&weights).map(Box::new).map(Network::ControlNet)
 }
 

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use candle_core::{DType, Device, Tensor};
+use comfy_diffusion::changes::ModelSource;
 use comfy_diffusion::checkpoint::CheckpointHeader;
-use comfy_diffusion::control::{
-    AppliedControl, ControlKind, ControlNetwork, ControlOptions, ControlUse,
-};
+use comfy_diffusion::control::{AppliedControl, ControlKind, ControlNetwork, ControlOptions, ControlUse};
 use comfy_diffusion::sampling::{
     CfgDenoiser, ConditioningEntry, Denoiser, ModelInputs, NoisePredictor, SamplingError,
 };
@@ -305,7 +304,8 @@ impl NoisePredictor for Predictor<'_> {
 }
 
 /// The guided estimate at a noise level.
-fn guided(positive: &[ConditioningEntry], negative: &[ConditioningEntry], sigma: f64) -> Tensor {
+fn guided(positive: &ConditioningEntry, negative: &ConditioningEntry, sigma: f64) -> Tensor {
+    let (positive, negative) = (std::slice::from_ref(positive), std::slice::from_ref(negative));
     let (predictor, schedule) = (Predictor(&SD1.model), SD1.model.schedule());
     let denoiser = CfgDenoiser::new(&predictor, schedule, positive, negative, 5.0).unwrap();
     denoiser.denoise(&(figure("x") * sigma).unwrap(), sigma).unwrap()
@@ -323,7 +323,7 @@ fn a_network_counts_between_its_levels() {
         controls: uses.iter().map(|used| (*used).clone()).collect(),
         ..ConditioningEntry::new(text(row))
     };
-    let run = |uses: &[&Arc<ControlUse>], sigma| guided(&[entry(0, uses)], &[entry(1, uses)], sigma);
+    let run = |uses: &[&Arc<ControlUse>], sigma| guided(&entry(0, uses), &entry(1, uses), sigma);
     let (start, end) = (schedule.percent_to_sigma(0.25), schedule.percent_to_sigma(0.75));
     for sigma in [start * 1.001, start, (start * end).sqrt(), end, end * 0.999] {
         let found = run(&[&part], sigma);
@@ -345,21 +345,21 @@ fn every_prompt_has_its_own_networks() {
     };
     let alone = |entry: &ConditioningEntry| {
         let predictor = Predictor(&SD1.model);
-        let entries = [entry.clone()];
-        let denoiser = CfgDenoiser::new(&predictor, SD1.model.schedule(), &entries, &[], 1.0).unwrap();
+        let entries = std::slice::from_ref(entry);
+        let denoiser = CfgDenoiser::new(&predictor, SD1.model.schedule(), entries, &[], 1.0).unwrap();
         denoiser.denoise(&(figure("x") * 2.0).unwrap(), 2.0).unwrap()
     };
     let guide =
         |cond: &Tensor, uncond: &Tensor| ((cond - uncond).unwrap() * 5.0).unwrap().add(uncond).unwrap();
     // Sides with other networks run apart; the result is that of each on its own.
     let (positive, negative) = (entry(0, vec![one.clone()]), entry(1, vec![other]));
-    let found = guided(&[positive.clone()], &[negative.clone()], 2.0);
+    let found = guided(&positive, &negative, 2.0);
     assert_close("apart", &found, &guide(&alone(&positive), &alone(&negative)), 1e-4);
     // A network that is meant for all goes to the other side, unless that has its own.
     let shared = ConditioningEntry { control_for_all: true, ..positive.clone() };
     let (without, with) = (entry(1, vec![]), entry(1, vec![one]));
-    let expected = guided(&[positive.clone()], &[with], 2.0);
-    assert_eq!(distance(&guided(&[shared.clone()], &[without.clone()], 2.0), &expected).max_abs, 0.0);
-    assert_eq!(distance(&guided(&[shared], &[negative], 2.0), &found).max_abs, 0.0);
-    assert!(distance(&guided(&[positive], &[without], 2.0), &expected).relative > 1e-3);
+    let expected = guided(&positive, &with, 2.0);
+    assert_eq!(distance(&guided(&shared, &without, 2.0), &expected).max_abs, 0.0);
+    assert_eq!(distance(&guided(&shared, &negative, 2.0), &found).max_abs, 0.0);
+    assert!(distance(&guided(&positive, &without, 2.0), &expected).relative > 1e-3);
 }

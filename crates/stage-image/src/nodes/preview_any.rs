@@ -42,8 +42,9 @@ fn shown(data: &Data) -> String {
             format!("CONDITIONING [{}]", entries.iter().map(each).collect::<Vec<_>>().join(", "))
         }
         Data::Guider(guider) => dumps(&guider.recipe),
+        Data::ClipVisionOutput(_) => data.kind().into(),
+        Data::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Data::Blocked(message) => message.clone().unwrap_or_else(|| "None".into()),
         Data::Recipe(recipe) => dumps(recipe),
-        Data::List(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
-        Data::Blocked(reason) => reason.clone().unwrap_or_else(|| "nothing".into()),
     }
 }

@@ -1,6 +1,6 @@
 //! Prompts to conditioning.
 
-use crate::model_files::EMBEDDINGS;
+use crate::model_folders::EMBEDDINGS;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use crate::{error, tensors};

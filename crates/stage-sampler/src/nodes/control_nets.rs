@@ -1,7 +1,7 @@
 //! Loaders of control networks, and what steers prompts by them.
 
 use crate::control::{self, ControlRecipe, ControlStep};
-use crate::model_files::CONTROLNETS;
+use crate::model_folders::CONTROLNETS;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};

@@ -1,6 +1,6 @@
 //! Adapters: they change what a model or text encoder is loaded with.
 
-use crate::model_files::LORAS;
+use crate::model_folders::LORAS;
 use crate::recipe::{LoraUse, Part, Recipe, WeightChange};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};

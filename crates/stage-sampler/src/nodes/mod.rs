@@ -31,8 +31,10 @@ mod sampling;
 mod sdxl_text;
 #[cfg(test)]
 mod specs;
+mod tiled_vae;
 mod upscaling;
 mod vae;
+mod vision;
 
 pub(crate) use sampling::Predictor;
 
@@ -130,6 +132,14 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &upscaling::ImageUpscaleWithModel,
     &vae::VaeDecode,
     &vae::VaeEncode,
+    &tiled_vae::VaeDecodeTiled,
+    &tiled_vae::VaeEncodeTiled,
+    &loaders::UnclipCheckpointLoader,
+    &vision::ClipVisionLoader,
+    &vision::ClipVisionEncode,
+    &vision::UnclipConditioning,
+    &vision::StyleModelLoader,
+    &vision::StyleModelApply,
     &sdxl_text::ClipTextEncodeSdxl,
     &sdxl_text::ClipTextEncodeSdxlRefiner,
     &inpaint::VaeEncodeForInpaint,

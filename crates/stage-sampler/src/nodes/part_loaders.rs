@@ -1,7 +1,7 @@
 //! Loaders of files that hold one part of a model.
 
 use super::loaders::recipes;
-use crate::model_files::TEXT_ENCODERS;
+use crate::model_folders::TEXT_ENCODERS;
 use crate::recipe::{OtherFile, Part, Recipe, WeightDtype};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};

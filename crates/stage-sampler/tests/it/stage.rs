@@ -46,20 +46,10 @@ impl Stage {
         let artifacts = folder.path().join("artifacts");
         let config = Config::parse_from([
             "stage-sampler",
-            "--checkpoints-dir",
-            checkpoints.to_str().unwrap(),
-            "--vae-dir",
-            folder.path().join("vae").to_str().unwrap(),
-            "--hypernetworks-dir",
-            folder.path().join("hypernetworks").to_str().unwrap(),
-            "--gligen-dir",
-            folder.path().join("gligen").to_str().unwrap(),
-            "--controlnet-dir",
-            folder.path().join("controlnet").to_str().unwrap(),
+            "--models-dir",
+            folder.path().to_str().unwrap(),
             "--output-dir",
             folder.path().join("output").to_str().unwrap(),
-            "--embeddings-dir",
-            folder.path().join("embeddings").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
@@ -100,6 +90,11 @@ impl Stage {
         let folder = self.folder.path().join(folder);
         std::fs::create_dir_all(&folder).unwrap();
         folder.join(name)
+    }
+
+    /// Writes a file of one of the stage's model folders.
+    pub fn save(&self, folder: &str, file: &str, tensors: &HashMap<String, candle_core::Tensor>) {
+        candle_core::safetensors::save(tensors, self.place(folder, file)).unwrap();
     }
 
     pub fn store(&self) -> &Store {

@@ -235,7 +235,7 @@ pub const SD2: Layout = Layout {
     ..TINY_SD2
 };
 
-/// Takes the embedding of a picture, which no loader here knows.
+/// Takes the embedding of a picture.
 pub const SD2_UNCLIP: Layout =
     Layout { name: "sd2-unclip", unet: Unet { vector: Some(2048), ..SD2.unet }, ..SD2 };
 

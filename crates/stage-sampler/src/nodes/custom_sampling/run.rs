@@ -126,7 +126,7 @@ fn run(
     require_memory(&patched.model, &samples)?;
     require_grown(&patched, &samples, sampler, &options)?;
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
-    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
+    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref(), seed };
     let mut controls = Controls::new(ctx.state, &patched.model, guide.model);
     let sides = guide
         .sides
