@@ -18,8 +18,10 @@ fn rebatch_spec() -> NodeSpec {
 
 fn rebatch(inputs: &Inputs, _ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
     let size: usize = inputs.int_as("batch_size")?;
-    let batches = inputs.images("images")?.into_iter().map(Pictures::of_image).collect::<Result<Vec<_>, _>>()?;
-    let single = |batch: &Pictures<'_>, index: usize| (batch.size(), batch.channels, batch.picture(index).to_vec());
+    let batches =
+        inputs.images("images")?.into_iter().map(Pictures::of_image).collect::<Result<Vec<_>, _>>()?;
+    let single =
+        |batch: &Pictures<'_>, index: usize| (batch.size(), batch.channels, batch.picture(index).to_vec());
     let all: Vec<_> = batches.iter().flat_map(|b| (0..b.batch).map(move |index| single(b, index))).collect();
     let mut dealt = Vec::new();
     for group in all.chunks(size.max(1)) {
