@@ -41,9 +41,16 @@ impl<'a> Pictures<'a> {
     /// Takes an IMAGE input.
     ///
     /// # Errors
-    /// When it is missing, not four-dimensional, empty, or has other than 1, 3 or 4 channels.
+    /// When it is missing, or as [`Pictures::of_image`].
     pub(crate) fn image(inputs: &'a Inputs, name: &str) -> Result<Self, NodeError> {
-        let image = inputs.image(name)?;
+        Self::of_image(inputs.image(name)?)
+    }
+
+    /// Takes an IMAGE.
+    ///
+    /// # Errors
+    /// When it is not four-dimensional, empty, or has other than 1, 3 or 4 channels.
+    pub(crate) fn of_image(image: &'a HostTensor) -> Result<Self, NodeError> {
         let wrong = || {
             let shape = image.shape();
             NodeError::invalid(format!("an image must be [batch, height, width, 1, 3 or 4], got {shape:?}"))

@@ -14,6 +14,7 @@ mod postprocessing;
 mod preprocessors;
 mod preview_any;
 mod primitives;
+mod rebatch;
 mod regex;
 mod save;
 mod stitch;
@@ -42,6 +43,7 @@ pub fn all() -> &'static [ImageNode] {
             latent_files::NODES,
             image::NODES,
             batch::NODES,
+            rebatch::NODES,
             upscaling::NODES,
             transform::NODES,
             stitch::NODES,

@@ -210,3 +210,26 @@ async fn switches_choose_and_comparisons_show_both() {
     assert_eq!(shown(&stage.run("job", nodes).await), ui);
     assert_eq!(std::fs::read_dir(stage.path("temp")).unwrap().count(), 3);
 }
+
+#[tokio::test]
+async fn pictures_are_dealt_out_anew() {
+    let mut stage = Stage::start().await;
+    let image = stage.image([5, 1, 1, 3], (0..15).map(|i| i as f32 / 15.0).collect()).await;
+    let rebatch = |id: &str, image, size: i128| {
+        node(id, "RebatchImages", &[0], vec![("images", image), ("batch_size", literal(size))])
+    };
+    // Measuring runs once per batch, and the second dealing sees the list as a whole.
+    let sizes = node("2", "GetImageSize", &[2], vec![("image", link("1", 0))]);
+    let ran = stage.run("job", vec![rebatch("1", image, 2), sizes, rebatch("3", link("1", 0), 4)]).await;
+    let counts = |data: Data| -> Vec<usize> {
+        let count = |data: &Data| match data {
+            Data::Image(image) => image.shape()[0],
+            Data::Literal(comfy_graph::Literal::Int(count)) => *count as usize,
+            other => panic!("unexpected {}", other.kind()),
+        };
+        data.items().iter().map(count).collect()
+    };
+    assert_eq!(counts(stage.output(&ran, "1", 0).await), [2, 2, 1]);
+    assert_eq!(counts(stage.output(&ran, "2", 2).await), [2, 2, 1]);
+    assert_eq!(counts(stage.output(&ran, "3", 0).await), [4, 1]);
+}

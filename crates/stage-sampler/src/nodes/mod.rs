@@ -16,6 +16,7 @@ mod latent_composite;
 mod latent_math;
 mod latent_operations;
 mod latent_planes;
+mod latent_rebatch;
 mod latent_transform;
 mod loaders;
 mod loras;
@@ -50,6 +51,7 @@ pub fn nodes() -> &'static [&'static dyn Node<SamplerState>] {
             latent_composite::NODES,
             latent_math::NODES,
             latent_operations::NODES,
+            latent_rebatch::NODES,
             latent_transform::NODES,
             image_noise::NODES,
             custom_sampling::NODES,

@@ -132,3 +132,23 @@ async fn batches_keep_masks_and_places() {
     let wrong = vec![("samples1", Give::Value(three)), ("samples2", Give::Value(other))];
     assert!(run(&stage, "LatentAdd", wrong).await.unwrap_err().contains("channels"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latents_are_dealt_out_anew() {
+    let stage = Stage::start().await;
+    let five = latent(&stage, [5, 4, 2, 2]).await;
+    let inputs = vec![("latents", Give::Value(five)), ("batch_size", Give::Int(2))];
+    let published = stage.publish(vec![Step("Node", "RebatchLatents", inputs)]).await.unwrap();
+    let Data::List(dealt) = stage.fetch(&published[&("Node".to_owned(), 0)]).await else { panic!("no list") };
+    let found: Vec<_> = dealt
+        .iter()
+        .map(|data| match data {
+            Data::Latent(latent) => {
+                let mask = latent.noise_mask.as_ref().unwrap();
+                (latent.samples.shape()[0], mask.shape()[0], latent.batch_index.clone().unwrap())
+            }
+            other => panic!("expected a latent, got {}", other.kind()),
+        })
+        .collect();
+    assert_eq!(found, [(2, 2, vec![0, 1]), (2, 2, vec![2, 3]), (1, 1, vec![4])]);
+}

@@ -16,6 +16,13 @@ const COMFYUI: [&str; 2] = [
     include_str!("../../../stage-sampler/tests/fixtures/object_info.json"),
 ];
 
+/// What does the work, said once for all nodes.
+const ENGINES: &str = "Nodes that read or write picture files (`LoadImage`, `LoadImageMask`, `LoadImageOutput`, \
+`WebcamCapture`, `SaveImage`, `PreviewImage`, `MaskPreview`, `ImageCompare`, `SaveAnimatedPNG`, `SaveAnimatedWEBP`) \
+decode and encode with ImageMagick 7. The other image and mask nodes are plain Rust on f32: ImageMagick's operators work \
+on 16-bit integers, with other kernels, borders and thresholds, so they would not give ComfyUI's numbers and would round \
+between nodes. Two nodes round to 8 bits because ComfyUI does: `ImageQuantize`, and resizing by `lanczos`.\n\n";
+
 fn page(catalog: &Map<String, Value>) -> anyhow::Result<String> {
     let mut comfyui = BTreeMap::new();
     for text in COMFYUI {
@@ -40,6 +47,7 @@ fn page(catalog: &Map<String, Value>) -> anyhow::Result<String> {
         comfyui.len(),
         missing.len()
     )?;
+    page += ENGINES;
     for (category, nodes) in &categories {
         writeln!(page, "## {category}\n\n| class | name | status | what it does |\n|---|---|---|---|")?;
         for (class, info) in nodes {
