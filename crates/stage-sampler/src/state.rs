@@ -14,6 +14,7 @@ use comfy_diffusion::{DiffusionModel, load_clip, load_model_stored_as, load_vae}
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
 use comfy_stage::{NodeError, StageState};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Raised whenever the engine gives other numbers for the same inputs.
@@ -147,5 +148,13 @@ impl StageState for SamplerState {
 
     fn models(&self, folder: &str) -> Vec<ModelFile> {
         self.files.describe(folder)
+    }
+
+    fn model_metadata(&self, folder: &str, name: &str) -> Result<BTreeMap<String, String>, NodeError> {
+        self.files.metadata(folder, name)
+    }
+
+    fn free_memory(&self) -> u64 {
+        self.cache.clear()
     }
 }
