@@ -122,7 +122,8 @@ async fn the_queue_is_shown_and_emptied() {
     gateway.fake().happen("run", Kind::Started(pb::Started {}));
     let (_, queue) = gateway.get("/queue").await;
     let item = json!([
-        0, "run", body["prompt"], {"extra_pnginfo": {"workflow": {}}, "client_id": "cA"}, ["9"]
+        0, "run", body["prompt"],
+        {"extra_pnginfo": {"workflow": {}}, "client_id": "cA", "create_time": 1000}, ["9"]
     ]);
     assert_eq!(queue["queue_running"], json!([item]));
     assert_eq!(queue["queue_pending"].as_array().unwrap().len(), 3);

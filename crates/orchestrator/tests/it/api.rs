@@ -140,7 +140,7 @@ async fn the_stages_are_described() {
     let system = orchestrator.client.get_system(pb::GetSystemRequest {}).await.unwrap().into_inner();
     let states: Vec<(&str, bool)> = system.services.iter().map(|s| (s.name.as_str(), s.serving)).collect();
     assert_eq!(states, [("stage-sampler", true), ("stage-image", false)]);
-    assert!(system.services[1].detail.contains("stage `image`"), "{:?}", system.services[1]);
+    assert!(system.services[1].detail.contains("stage `stage-image`"), "{:?}", system.services[1]);
     assert_eq!((system.running, system.pending), (0, 0));
 }
 
