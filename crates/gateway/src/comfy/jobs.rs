@@ -147,7 +147,7 @@ pub async fn cancel_many(State(app): State<Shared>, body: Body) -> Result<Json<V
         return Err(JobsError::bad("`job_ids` is not a list of job ids"));
     };
     let invalid: Vec<&Value> =
-        ids.iter().filter(|id| !id.as_str().is_some_and(|id| id.parse::<uuid::Uuid>().is_ok())).collect();
+        ids.iter().filter(|id| id.as_str().is_none_or(|id| id.parse::<uuid::Uuid>().is_err())).collect();
     if !invalid.is_empty() {
         let error = json!({"error": "some of `job_ids` are not ids", "invalid_ids": invalid});
         return Err(JobsError(StatusCode::BAD_REQUEST, error));
