@@ -1,4 +1,42 @@
-import { expect, type Page } from "@playwright/test";
+import { expect, test as base, type Page } from "@playwright/test";
+import config from "../playwright.config";
+
+/** Tests share one page, which is emptied in between: opening a new one takes longer than most of them. */
+export const test = base.extend<{ page: Page }, { kept: Page }>({
+  kept: [
+    async ({ browser }, use) => {
+      const { baseURL, viewport, colorScheme } = config.use ?? {};
+      const context = await browser.newContext({ baseURL, viewport, colorScheme, acceptDownloads: true });
+      await use(await context.newPage());
+      await context.close();
+    },
+    { scope: "worker" },
+  ],
+  page: async ({ kept }, use) => {
+    await use(kept);
+    kept.removeAllListeners();
+    if (kept.url() !== "about:blank") await kept.evaluate(() => sessionStorage.clear());
+    // Leaving stores the workflow, so the storage is emptied afterwards.
+    await kept.goto("about:blank");
+    const cdp = await kept.context().newCDPSession(kept);
+    const origin = new URL(config.use?.baseURL ?? "").origin;
+    await cdp.send("Storage.clearDataForOrigin", { origin, storageTypes: "local_storage" });
+    await cdp.detach();
+    await kept.emulateMedia({ colorScheme: config.use?.colorScheme });
+  },
+});
+
+/** What the mock gateway kept. */
+export interface Mock {
+  bodies: string[];
+  userdata: string[];
+  uploads: { name: string; form: Record<string, string> }[];
+}
+
+/** Steers the mock gateway. */
+export async function tell(page: Page, order: object): Promise<Mock> {
+  return (await page.request.post("/mock", { data: order })).json();
+}
 
 /** What went wrong on the page that a user would see in the console. */
 export interface Trouble {
@@ -29,6 +67,11 @@ export async function open(page: Page): Promise<Trouble> {
 
 export async function ready(page: Page): Promise<void> {
   await expect(page.locator("html[data-ready=true]")).toBeAttached({ timeout: 15_000 });
+}
+
+/** Keeps a picture of the page for a person to judge. */
+export async function shot(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: `test-results/screens/${name}.png` });
 }
 
 interface PageNode {
@@ -84,4 +127,21 @@ export async function widgetY(page: Page, id: number, name: string): Promise<num
     },
     [id, name] as const,
   );
+}
+
+/** Clicks the title of a node, which selects it. */
+export async function select(page: Page, id: number, ...keys: ("Control" | "Shift")[]): Promise<void> {
+  for (const key of keys) await page.keyboard.down(key);
+  await page.mouse.click(...(await point(page, id, 70, -15)));
+  for (const key of keys) await page.keyboard.up(key);
+}
+
+/** Runs code beside the page's own; what it returns must be JSON. */
+export function inPage<T>(page: Page, code: (comfy: any) => T): Promise<T> {
+  return page.evaluate(`(${String(code)})(window.comfy)`) as Promise<T>;
+}
+
+/** A picture as a file input takes it, drawn by the mock. */
+export async function picture(page: Page, name: string): Promise<{ name: string; mimeType: string; buffer: Buffer }> {
+  return { name, mimeType: "image/png", buffer: await (await page.request.get("/view?filename=none.png")).body() };
 }

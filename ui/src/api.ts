@@ -113,8 +113,26 @@ export interface Checkpoint {
 
 export interface SystemInfo {
   version?: string;
-  services?: { name: string; status: string; address?: string }[];
+  services?: { name: string; status: string; address?: string; detail?: string }[];
   queue?: { running: number; pending: number };
+}
+
+/** A job as ComfyUI's queue and history show it. */
+export type QueueItem = [
+  number: number,
+  id: string,
+  graph: Record<string, unknown>,
+  extra: { extra_pnginfo?: { workflow?: unknown } },
+  outputs: string[],
+];
+
+export interface Enqueue {
+  prompt: unknown;
+  extra_data?: unknown;
+  front?: boolean;
+  /** An explicit place: smaller comes first. */
+  number?: number;
+  partial_execution_targets?: string[];
 }
 
 /** A reply other than 2xx, with the gateway's own words. */
@@ -161,7 +179,18 @@ export function withoutNulls(value: unknown): unknown {
   return Object.fromEntries(kept.map(([name, member]) => [name, withoutNulls(member)]));
 }
 
-async function request<T>(path: string, init?: RequestInit): Promise<T> {
+/** A file as the gateway keeps it. */
+export interface Stored {
+  name: string;
+  subfolder: string;
+  type: string;
+}
+
+export function post(body: unknown): RequestInit {
+  return { method: "POST", headers: { "content-type": "application/json" }, body: stringify(body) };
+}
+
+export async function request<T>(path: string, init?: RequestInit): Promise<T> {
   const reply = await fetch(path, init);
   const text = await reply.text();
   if (!reply.ok) throw toApiError(reply.status, text);
@@ -173,24 +202,34 @@ export const api = {
   checkpoints: () =>
     request<{ checkpoints: Checkpoint[]; note?: string }>("/v1/checkpoints"),
   system: () => request<SystemInfo>("/v1/system"),
-  jobs: async (limit: number) =>
-    (await request<{ jobs: Job[]; total: number }>(`/v1/jobs?limit=${limit}`)).jobs,
+  jobs: async (limit: number, offset = 0) =>
+    (await request<{ jobs: Job[]; total: number }>(`/v1/jobs?limit=${limit}&offset=${offset}`)).jobs,
   job: (id: string) => request<Job>(`/v1/jobs/${encodeURIComponent(id)}`),
   cancel: (id: string) =>
     request<Job>(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" }),
-  submit: (workflow: unknown) =>
-    request<Submitted>("/v1/workflows", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: stringify(workflow),
-    }),
+  submit: (workflow: unknown) => request<Submitted>("/v1/workflows", post(workflow)),
+  /** Hands in with a place in the queue; an API graph or a workflow. */
+  enqueue: (order: Enqueue) =>
+    request<{ prompt_id: string; number: number; node_errors?: NodeErrors }>("/prompt", post(order)),
+  queue: () => request<{ queue_running: QueueItem[]; queue_pending: QueueItem[] }>("/queue"),
+  dequeue: (ids: string[]) => request<void>("/queue", post({ delete: ids })),
+  history: async (id: string) =>
+    (await request<Record<string, { prompt: QueueItem } | undefined>>(`/history/${encodeURIComponent(id)}`))[id]?.prompt,
+  forget: (id: string) => request<void>(`/v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }),
+  clearHistory: () => request<void>("/history", post({ clear: true })),
+  convert: (workflow: unknown) => request<unknown>("/v1/workflows/convert", post(workflow)),
   uploadImage: (file: File) => {
     const form = new FormData();
     form.append("image", file, file.name);
-    return request<{ name: string; subfolder: string; type: string }>("/upload/image", {
-      method: "POST",
-      body: form,
-    });
+    return request<Stored>("/upload/image", { method: "POST", body: form });
+  },
+  /** Stores `original` with the alpha channel of `mask`, as a new input picture. */
+  uploadMask: (mask: Blob, name: string, original: ImageRef) => {
+    const form = new FormData();
+    form.append("image", mask, name);
+    form.append("type", "input");
+    form.append("original_ref", JSON.stringify(original));
+    return request<Stored>("/upload/mask", { method: "POST", body: form });
   },
 };
 

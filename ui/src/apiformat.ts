@@ -2,6 +2,7 @@
 
 import { LiteGraph, type LGraph, type LGraphNode } from "@comfyorg/litegraph";
 import type { IBaseWidget } from "./litegraph";
+import { place } from "./arrange";
 import { CONTROL_NAME } from "./widgets/values";
 
 /** One node of an API-format graph: a value, or `[node id, output slot]`, per input. */
@@ -34,26 +35,6 @@ export function asLink(value: unknown): [string, number] | undefined {
   return [String(value[0]), value[1]];
 }
 
-/** How many links lie between a node and the start of the graph; loops count once. */
-export function columns(graph: ApiGraph): Map<string, number> {
-  const column = new Map<string, number>();
-  const visit = (id: string, path: Set<string>): number => {
-    const known = column.get(id);
-    if (known !== undefined) return known;
-    if (path.has(id)) return 0;
-    const below = new Set(path).add(id);
-    let depth = 0;
-    for (const value of Object.values(graph[id]?.inputs ?? {})) {
-      const link = asLink(value);
-      if (link && graph[link[0]]) depth = Math.max(depth, visit(link[0], below) + 1);
-    }
-    column.set(id, depth);
-    return depth;
-  };
-  for (const id of Object.keys(graph)) visit(id, new Set());
-  return column;
-}
-
 function fill(node: LGraphNode, inputs: Record<string, unknown>): void {
   for (const widget of node.widgets ?? []) {
     if (widget.name === CONTROL_NAME) widget.value = "fixed";
@@ -66,18 +47,12 @@ function fill(node: LGraphNode, inputs: Record<string, unknown>): void {
 /** Builds the graph on an empty canvas; ids that are whole numbers are kept. */
 export function buildFromApi(source: ApiGraph, target: LGraph): void {
   const made = new Map<string, LGraphNode>();
-  const column = columns(source);
-  const heights = new Map<number, number>();
   for (const [id, entry] of Object.entries(source)) {
     const node = LiteGraph.createNode(entry.class_type, entry._meta?.title);
     if (!node) continue;
     if (/^\d+$/.test(id)) node.id = Number(id);
     target.add(node);
     fill(node, entry.inputs);
-    const at = column.get(id) ?? 0;
-    const y = heights.get(at) ?? 60;
-    node.pos = [60 + at * 340, y];
-    heights.set(at, y + node.size[1] + 70);
     made.set(id, node);
   }
   for (const [id, entry] of Object.entries(source)) {
@@ -90,4 +65,5 @@ export function buildFromApi(source: ApiGraph, target: LGraph): void {
       origin.connect(link[1], node, node.findInputSlot(name));
     }
   }
+  place([...made.values()], target);
 }

@@ -1,22 +1,23 @@
-/** The litegraph canvas: size, drawing hooks, menus, keys. */
+/** The litegraph canvas: size, drawing hooks, what a double click or a dropped link or file does. */
 
-import {
-  ContextMenu,
-  LGraphCanvas,
-  LiteGraph,
-  type LGraph,
-  type LGraphNode,
-} from "@comfyorg/litegraph";
+import { LGraphCanvas, LiteGraph, SubgraphNode, type LGraph, type LGraphNode } from "@comfyorg/litegraph";
 import { graph, setEditor, store } from "./app";
-import { byId, h } from "./dom";
-import { MODE } from "./nodes";
+import { isClipboardKey } from "./clipboard";
+import { byId } from "./dom";
+import { openFile } from "./files";
+import { startMenus } from "./menus";
+import { ComfyNode, MODE, uploadInput } from "./nodes";
 import { drawAllMessages } from "./nodeview";
-import { run } from "./runner";
 import { drawGrid, styleCanvas } from "./theme";
-import { togglePalette } from "./ui/palette";
-import { fitView, openFile } from "./workflow";
+import { startTouch } from "./touch";
+import { openMaskEditor } from "./ui/maskeditor";
+import { openSearch, type Loose } from "./ui/search";
 
-type MenuEntries = ReturnType<LGraphCanvas["getCanvasMenuOptions"]>;
+class PageCanvas extends LGraphCanvas {
+  override processKey(event: KeyboardEvent): void {
+    if (!isClipboardKey(event)) super.processKey(event);
+  }
+}
 
 function resize(canvas: LGraphCanvas): void {
   const element = canvas.canvas;
@@ -25,52 +26,6 @@ function resize(canvas: LGraphCanvas): void {
   element.height = Math.round(window.innerHeight * ratio);
   element.getContext("2d")?.scale(ratio, ratio);
   canvas.draw(true, true);
-}
-
-function setMode(canvas: LGraphCanvas, mode: number): void {
-  const nodes = Object.values(canvas.selected_nodes);
-  const all = nodes.every((node) => node.mode === mode);
-  for (const node of nodes) node.mode = all ? MODE.always : mode;
-  canvas.setDirty(true, true);
-  store.emit("graph");
-  store.emit("selection");
-}
-
-/** litegraph prints menu titles as markup; some come from workflow files. */
-class SafeMenu extends ContextMenu<unknown> {
-  constructor(...[values, options]: ConstructorParameters<typeof ContextMenu<unknown>>) {
-    if (options.title) options.title = String(options.title).replace(/[&<>"']/g, " ");
-    super(values, options);
-  }
-}
-
-/** Our own menus: litegraph's offer things a ComfyUI graph has no use for. */
-function nodeMenu(canvas: LGraphCanvas, node: LGraphNode): unknown[] {
-  const changed = (action: () => void) => () => {
-    if (!canvas.selected_nodes[node.id]) canvas.selectNode(node);
-    action();
-    canvas.setDirty(true, true);
-    store.emit("graph");
-  };
-  return [
-    { content: node.collapsed ? "Expand" : "Collapse", callback: changed(() => node.collapse(true)) },
-    { content: node.mode === MODE.mute ? "Unmute" : "Mute", callback: changed(() => setMode(canvas, MODE.mute)) },
-    { content: node.mode === MODE.bypass ? "Stop bypassing" : "Bypass", callback: changed(() => setMode(canvas, MODE.bypass)) },
-    { content: node.pinned ? "Unpin" : "Pin", callback: changed(() => node.pin()) },
-    { content: "Colours", has_submenu: true, callback: LGraphCanvas.onMenuNodeColors },
-    { content: "Fit size", callback: changed(() => node.setSize(node.computeSize())) },
-    null,
-    { content: "Clone", callback: LGraphCanvas.onMenuNodeClone },
-    { content: "Remove", callback: changed(() => canvas.deleteSelected()) },
-  ];
-}
-
-function canvasMenu(canvas: LGraphCanvas): unknown[] {
-  return [
-    { content: "Add node…", callback: () => togglePalette(true, [...canvas.graph_mouse] as [number, number]) },
-    { content: "Add group", callback: LGraphCanvas.onGroupAdd },
-    { content: "Show everything", callback: fitView },
-  ];
 }
 
 const SET_ASIDE_ALPHA = 0.4;
@@ -86,51 +41,46 @@ function fadeSetAside(canvas: LGraphCanvas): void {
   };
 }
 
+/** A link dropped on nothing offers the nodes that fit its end. */
+function offerForLinks(canvas: LGraphCanvas): void {
+  canvas.linkConnector.events.addEventListener("dropped-on-canvas", ({ detail }) => {
+    const [link] = canvas.linkConnector.renderLinks;
+    // A link that was pulled off is meant to go away.
+    if (!link || "disconnect" in link || !("fromSlot" in link)) return;
+    const node = link.node as LGraphNode;
+    if (typeof node.connect !== "function") return;
+    const wants = link.toType === "input" ? "input" : "output";
+    const loose: Loose = { node, slot: link.fromSlotIndex, wants, type: String(link.fromSlot.type) };
+    openSearch([detail.clientX, detail.clientY], [detail.canvasX, detail.canvasY], loose);
+  });
+}
+
+function doubleClicked(canvas: LGraphCanvas, detail: { subType: string; node?: LGraphNode }): void {
+  if (detail.subType === "empty-double-click") {
+    openSearch([...canvas.mouse] as [number, number], [...canvas.graph_mouse] as [number, number]);
+  }
+  const { node } = detail;
+  if (detail.subType !== "node-double-click" || !node) return;
+  if (node instanceof SubgraphNode) canvas.openSubgraph(node.subgraph);
+  else if (node instanceof ComfyNode && uploadInput(node) !== undefined) openMaskEditor(node);
+}
+
 function hook(canvas: LGraphCanvas): void {
   fadeSetAside(canvas);
-  canvas.getMenuOptions = () => canvasMenu(canvas) as MenuEntries;
-  canvas.getNodeMenuOptions = (node) =>
-    nodeMenu(canvas, node) as ReturnType<LGraphCanvas["getNodeMenuOptions"]>;
+  startMenus(canvas);
   canvas.allow_searchbox = false;
-  canvas.low_quality_zoom_threshold = 0.35;
+  canvas.low_quality_zoom_threshold = 0.24;
   canvas.onDrawBackground = (ctx: CanvasRenderingContext2D, area: ArrayLike<number>) =>
     drawGrid(ctx, area, canvas.ds.scale);
   canvas.onDrawForeground = (ctx: CanvasRenderingContext2D) => drawAllMessages(canvas, ctx);
   canvas.onSelectionChange = () => store.emit("selection");
   canvas.canvas.addEventListener("litegraph:canvas", (event) => {
-    const detail = (event as CustomEvent<{ subType: string }>).detail;
-    if (detail.subType === "empty-double-click") {
-      togglePalette(true, [...canvas.graph_mouse] as [number, number]);
-    }
+    doubleClicked(canvas, (event as CustomEvent<{ subType: string; node?: LGraphNode }>).detail);
   });
+  offerForLinks(canvas);
 }
 
-function typingIn(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.matches("input, textarea, select");
-}
-
-function onKey(canvas: LGraphCanvas, event: KeyboardEvent): void {
-  const command = event.ctrlKey || event.metaKey;
-  if (command && event.key === "Enter") {
-    event.preventDefault();
-    // A field still being typed in reports its value when it loses the focus.
-    if (document.activeElement instanceof HTMLInputElement) document.activeElement.blur();
-    void run();
-    return;
-  }
-  if (typingIn(event.target)) return;
-  const key = event.key.toLowerCase();
-  if (command && key === "m") setMode(canvas, MODE.mute);
-  else if (command && key === "b") setMode(canvas, MODE.bypass);
-  else if (command || event.altKey) return;
-  else if (key === "f") fitView();
-  else if (key === "n") togglePalette(true, [...canvas.graph_mouse] as [number, number]);
-  else if (key === "i") byId("toggle-sidebar").click();
-  else return;
-  event.preventDefault();
-}
-
-function acceptFiles(): void {
+function acceptFiles(canvas: LGraphCanvas): void {
   const hint = byId("drop");
   const hasFiles = (event: DragEvent): boolean => event.dataTransfer?.types.includes("Files") ?? false;
   let depth = 0;
@@ -153,21 +103,7 @@ function acceptFiles(): void {
     const file = event.dataTransfer?.files[0];
     if (!file) return;
     event.preventDefault();
-    void openFile(file);
-  });
-}
-
-/** The way out of a subgraph. */
-function showWayBack(canvas: LGraphCanvas): void {
-  const back = byId("back");
-  back.onclick = () => {
-    canvas.setGraph(graph);
-    fitView();
-  };
-  canvas.canvas.addEventListener("litegraph:set-graph", () => {
-    back.hidden = canvas.graph === graph;
-    fitView();
-    store.emit("selection");
+    void openFile(file, [...canvas.convertEventToCanvasOffset(event)] as [number, number]);
   });
 }
 
@@ -175,18 +111,16 @@ export function startCanvas(): LGraphCanvas {
   LiteGraph.alt_drag_do_clone_nodes = true;
   LiteGraph.search_hide_on_mouse_leave = false;
   LiteGraph.context_menu_scaling = false;
-  LiteGraph.ContextMenu = SafeMenu as typeof ContextMenu;
-  const canvas = new LGraphCanvas(byId<HTMLCanvasElement>("graph"), graph as LGraph, {
+  const canvas = new PageCanvas(byId<HTMLCanvasElement>("graph"), graph as LGraph, {
     skip_render: true,
   });
   setEditor(canvas);
   styleCanvas(canvas);
   hook(canvas);
-  showWayBack(canvas);
+  startTouch(canvas);
   resize(canvas);
   window.addEventListener("resize", () => resize(canvas));
-  document.addEventListener("keydown", (event) => onKey(canvas, event));
-  acceptFiles();
+  acceptFiles(canvas);
   byId("toggle-sidebar").onclick = () => {
     const sidebar = byId("sidebar");
     sidebar.hidden = !sidebar.hidden;
@@ -195,26 +129,3 @@ export function startCanvas(): LGraphCanvas {
   canvas.startRendering();
   return canvas;
 }
-
-/** Told once, when the page is opened for the first time with nothing but the random checkpoint. */
-export function firstVisitNotice(note: string): void {
-  const seen = "comfy.noticeSeen";
-  try {
-    if (localStorage.getItem(seen) === note) return;
-  } catch {
-    // Without storage the notice simply comes back.
-  }
-  const close = h("button", { class: "primary", textContent: "Got it" });
-  const box = byId("notice");
-  box.replaceChildren(h("p", {}, note), close);
-  box.hidden = false;
-  close.onclick = () => {
-    box.hidden = true;
-    try {
-      localStorage.setItem(seen, note);
-    } catch {
-      // As above.
-    }
-  };
-}
-

@@ -31,6 +31,10 @@ export function closeEditor(): void {
   closeCurrent?.();
 }
 
+export function isEditorOpen(): boolean {
+  return closeCurrent !== undefined;
+}
+
 function screenRect({ canvas, node, widget }: Place): DOMRect {
   const { scale, offset } = canvas.ds;
   const box = canvas.canvas.getBoundingClientRect();

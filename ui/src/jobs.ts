@@ -50,6 +50,7 @@ export interface JobEvent {
   at_ms?: number;
   kind: string;
   node_id?: string;
+  class_type?: string;
   nodes?: string[];
   value?: number;
   max?: number;
@@ -79,19 +80,19 @@ export function newJob(id: string, number = 0): JobView {
   };
 }
 
-/** The id of the node drawn on the canvas: nodes inside a subgraph report as `outer:inner`. */
-export function canvasNodeId(nodeId: string): string {
-  return nodeId.split(":", 1)[0] ?? nodeId;
-}
-
 function nodeOf(job: JobView, nodeId: string): NodeState {
-  const key = canvasNodeId(nodeId);
-  let state = job.nodes.get(key);
+  let state = job.nodes.get(nodeId);
   if (!state) {
     state = { phase: "queued", images: [] };
-    job.nodes.set(key, state);
+    job.nodes.set(nodeId, state);
   }
   return state;
+}
+
+/** The node itself and every subgraph that holds it: `5:12` also shows on `5`. */
+function statesOf(job: JobView, nodeId: string): NodeState[] {
+  const parts = nodeId.split(":");
+  return parts.map((_, depth) => nodeOf(job, parts.slice(0, depth + 1).join(":")));
 }
 
 /** Marks the nodes of a workflow just handed in as waiting. */
@@ -120,8 +121,7 @@ function finish(job: JobView, status: JobStatus, atMs: number): void {
 function fail(job: JobView, error: JobError, atMs: number): void {
   job.error = error;
   const failed = error.node_id ?? job.currentNode;
-  if (failed !== undefined) {
-    const node = nodeOf(job, failed);
+  for (const node of failed === undefined ? [] : statesOf(job, failed)) {
     node.phase = "failed";
     node.error = error.message;
     node.finishedAtMs = atMs;
@@ -139,22 +139,27 @@ function progressed(node: NodeState, value: number, max: number, nowMs: number):
 
 /** Counts from what is known, so that replays after a snapshot count nothing twice. */
 function recount(job: JobView): void {
+  // A subgraph stands for the nodes in it and is not counted beside them.
+  const holders = new Set([...job.nodes.keys()].map((id) => id.slice(0, Math.max(0, id.lastIndexOf(":")))));
   let done = 0;
-  for (const { phase } of job.nodes.values()) if (phase === "done" || phase === "cached") done += 1;
+  for (const [id, { phase }] of job.nodes) {
+    if (!holders.has(id) && (phase === "done" || phase === "cached")) done += 1;
+  }
   job.nodesDone = Math.max(job.nodesDone, done);
 }
 
 function nodeDone(job: JobView, event: JobEvent, nowMs: number): void {
   if (event.node_id === undefined) return;
-  const node = nodeOf(job, event.node_id);
-  // A cached node also reports done, with the pictures it made before.
-  if (node.phase !== "cached") node.phase = "done";
-  recount(job);
-  node.preview = undefined;
-  node.finishedAtMs = event.at_ms ?? nowMs;
   const images = event.ui?.images ?? [];
+  for (const node of statesOf(job, event.node_id)) {
+    // A cached node also reports done, with the pictures it made before.
+    if (node.phase !== "cached") node.phase = "done";
+    node.preview = undefined;
+    node.finishedAtMs = event.at_ms ?? nowMs;
+    if (images.length > 0) node.images = images;
+  }
+  recount(job);
   if (images.length === 0) return;
-  node.images = images;
   const others = job.outputs.filter((output) => output.node_id !== event.node_id);
   const nodeId = event.node_id;
   job.outputs = [...others, ...images.map((image) => ({ ...image, node_id: nodeId }))];
@@ -169,7 +174,7 @@ export function applyEvent(job: JobView, event: JobEvent, nowMs: number): boolea
     job.firstSeq ??= event.seq;
   }
   if (isTerminal(job.status)) return false;
-  const node = event.node_id === undefined ? undefined : nodeOf(job, event.node_id);
+  const nodes = event.node_id === undefined ? [] : statesOf(job, event.node_id);
   switch (event.kind) {
     case "queued":
       job.createdAtMs = atMs;
@@ -180,24 +185,26 @@ export function applyEvent(job: JobView, event: JobEvent, nowMs: number): boolea
       job.startedAtMs ??= atMs;
       return true;
     case "cached":
-      for (const id of event.nodes ?? []) nodeOf(job, id).phase = "cached";
+      for (const id of event.nodes ?? []) for (const node of statesOf(job, id)) node.phase = "cached";
       recount(job);
       return true;
     case "node_started":
       job.status = "running";
       job.currentNode = event.node_id;
-      if (node) Object.assign(node, { phase: "running", startedAtMs: atMs, progress: undefined });
+      for (const node of nodes) Object.assign(node, { phase: "running", startedAtMs: atMs, progress: undefined });
       return true;
     case "node_progress":
-      if (!node || event.value === undefined || event.max === undefined) return false;
+      if (event.value === undefined || event.max === undefined) return false;
       job.status = "running";
       job.currentNode = event.node_id;
-      node.phase = "running";
-      progressed(node, event.value, event.max, nowMs);
+      for (const node of nodes) {
+        node.phase = "running";
+        progressed(node, event.value, event.max, nowMs);
+      }
       return true;
     case "preview":
-      if (!node || !event.data) return false;
-      node.preview = `data:${event.mime ?? "image/jpeg"};base64,${event.data}`;
+      if (!event.data) return false;
+      for (const node of nodes) node.preview = `data:${event.mime ?? "image/jpeg"};base64,${event.data}`;
       return true;
     case "node_done":
       nodeDone(job, event, nowMs);
@@ -223,9 +230,10 @@ function mergeOutputs(job: JobView, outputs: JobOutput[]): void {
     byNode.set(node_id, [...(byNode.get(node_id) ?? []), { filename, subfolder, type }]);
   }
   for (const [id, images] of byNode) {
-    const node = nodeOf(job, id);
-    node.images = images;
-    if (node.phase === "queued" || node.phase === "running") node.phase = "done";
+    for (const node of statesOf(job, id)) {
+      node.images = images;
+      if (node.phase === "queued" || node.phase === "running") node.phase = "done";
+    }
   }
 }
 
@@ -247,12 +255,20 @@ export function applySnapshot(job: JobView, snapshot: Job, nowMs: number): void 
   } else {
     job.status = snapshot.status;
     job.currentNode = snapshot.current_node;
-    if (snapshot.current_node !== undefined) nodeOf(job, snapshot.current_node).phase = "running";
+    const current = snapshot.current_node === undefined ? [] : statesOf(job, snapshot.current_node);
+    for (const node of current) node.phase = "running";
     if (snapshot.progress) {
       const { node_id, value, max } = snapshot.progress;
-      progressed(nodeOf(job, node_id), value, max, nowMs);
+      for (const node of statesOf(job, node_id)) progressed(node, value, max, nowMs);
     }
   }
+}
+
+/** A node was edited after it failed: what the job said of it no longer holds. */
+export function forgetFailure(job: JobView, nodeId: string): boolean {
+  if (!isTerminal(job.status) || job.nodes.get(nodeId)?.phase !== "failed") return false;
+  job.nodes.delete(nodeId);
+  return true;
 }
 
 /** Seconds until the running node is through its steps, or `undefined` before two were seen. */

@@ -7,10 +7,12 @@ import {
   type LGraph,
 } from "@comfyorg/litegraph";
 import type { IBaseWidget, ISerialisedNode } from "./litegraph";
-import { api, viewUrl, type InputSpec, type NodeSpec, type WidgetSpec } from "./api";
+import { api, viewUrl, type ImageRef, type InputSpec, type NodeSpec, type Stored, type WidgetSpec } from "./api";
 import { palette } from "./theme";
-import { drawTitleBadge, drawTitleProgress, stateStroke } from "./nodeview";
+import { drawEmptyFrame, drawTitleBadge, drawTitleProgress, stateStroke } from "./nodeview";
 import { editor, isEditing, store } from "./app";
+import { everyNode, pathId } from "./subgraphs";
+import { openLightbox } from "./ui/lightbox";
 import { toast } from "./ui/toasts";
 import { ComboField } from "./widgets/combo";
 import { NumberField } from "./widgets/number";
@@ -56,6 +58,10 @@ export class ComfyNode extends LGraphNode {
     drawTitleBadge(this, ctx);
   }
 
+  override onDrawForeground(ctx: CanvasRenderingContext2D): void {
+    if (this.spec?.output_node && !this.collapsed) drawEmptyFrame(this, ctx);
+  }
+
   override onSerialize(data: ISerialisedNode): void {
     data.size = [this.size[0], this.pictures.restingHeight];
   }
@@ -65,10 +71,16 @@ export class ComfyNode extends LGraphNode {
   }
 
   override onWidgetChanged(): void {
-    store.emit("graph");
+    this.edited();
   }
 
   override onConnectionsChange(): void {
+    this.edited();
+  }
+
+  /** A node that failed gets another chance once it is edited. */
+  protected edited(): void {
+    if (this.graph && this.id !== -1) store.edited(pathId(this));
     store.emit("graph");
   }
 
@@ -150,14 +162,21 @@ export async function uploadInto(node: ComfyNode, name: string, file: File): Pro
   const combo = node.field(name);
   if (!(combo instanceof ComboField)) return;
   try {
-    const stored = await api.uploadImage(file);
-    const value = stored.subfolder ? `${stored.subfolder}/${stored.name}` : stored.name;
-    if (!combo.choices.includes(value)) combo.choices = [...combo.choices, value];
-    assign(node, combo as IBaseWidget, value);
-    showInputPicture(node);
+    setPicture(node, await api.uploadImage(file));
   } catch (error) {
     toast("error", `The upload failed: ${(error as Error).message}`);
   }
+}
+
+/** Makes a node load a picture that the gateway stores. */
+export function setPicture(node: ComfyNode, stored: Stored): void {
+  const name = uploadInput(node);
+  const combo = name === undefined ? undefined : node.field(name);
+  if (!(combo instanceof ComboField)) return;
+  const value = stored.subfolder ? `${stored.subfolder}/${stored.name}` : stored.name;
+  if (!combo.choices.includes(value)) combo.choices = [...combo.choices, value];
+  assign(node, combo as IBaseWidget, value);
+  showInputPicture(node);
 }
 
 /** The name of the input that picks an uploaded picture, if the node has one. */
@@ -166,14 +185,23 @@ export function uploadInput(node: ComfyNode): string | undefined {
     ?.name;
 }
 
-/** Shows the picture a node is set to load. */
-export function showInputPicture(node: ComfyNode): void {
+/** The picture a node is set to load: `sub/cat.png` or `cat.png [output]`. */
+export function inputPicture(node: ComfyNode): ImageRef | undefined {
   const name = uploadInput(node);
   const value = name === undefined ? undefined : node.field(name)?.value;
-  if (typeof value !== "string" || value === "") return;
-  const cut = value.lastIndexOf("/");
-  const image = { filename: value.slice(cut + 1), subfolder: value.slice(0, Math.max(cut, 0)) };
-  node.pictures.show([viewUrl({ ...image, type: "input" })]);
+  if (typeof value !== "string" || value === "") return undefined;
+  const [, path = value, type = "input"] = /^(.*) \[(input|output|temp)\]$/.exec(value) ?? [];
+  const cut = path.lastIndexOf("/");
+  return { filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type };
+}
+
+/** Shows the picture a node is set to load. */
+export function showInputPicture(node: ComfyNode): void {
+  const image = inputPicture(node);
+  if (!image) return;
+  const url = viewUrl(image);
+  node.pictures.onOpen = () => openLightbox([{ url, title: image.filename, image }], 0);
+  node.pictures.show([url]);
 }
 
 function build(node: ComfyNode, spec: NodeSpec): void {
@@ -236,7 +264,7 @@ function defineNode(spec: NodeSpec): void {
 
     override onWidgetChanged(): void {
       showInputPicture(this);
-      store.emit("graph");
+      this.edited();
     }
   }
   LiteGraph.registerNodeType(spec.class, Defined);
@@ -289,7 +317,7 @@ export function registerNodes(specs: readonly NodeSpec[], graph: LGraph): void {
       defineNode(spec);
     }
   }
-  for (const node of graph.nodes) if (node instanceof ComfyNode) refreshChoices(node);
+  for (const node of everyNode(graph)) if (node instanceof ComfyNode) refreshChoices(node);
 }
 
 function refreshChoices(node: ComfyNode): void {

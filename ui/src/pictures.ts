@@ -3,19 +3,21 @@
 import { viewUrl } from "./api";
 import { graph, store } from "./app";
 import { ComfyNode, uploadInput } from "./nodes";
-import { openLightbox } from "./ui/gallery";
+import { everyNode, pathId } from "./subgraphs";
+import { openLightbox } from "./ui/lightbox";
 
 const previewing = new WeakSet<ComfyNode>();
 
 function update(node: ComfyNode): void {
-  const state = store.paintedJob()?.nodes.get(String(node.id));
+  const state = store.paintedJob()?.nodes.get(pathId(node));
   if (state?.preview) {
     previewing.add(node);
     node.pictures.show([state.preview]);
     return;
   }
   if (state && state.images.length > 0) {
-    const all = state.images.map((image) => ({ url: viewUrl(image), title: image.filename }));
+    const jobId = store.paintedJob()?.id;
+    const all = state.images.map((image) => ({ url: viewUrl(image), title: image.filename, image, jobId }));
     node.pictures.onOpen = (index) => openLightbox(all, index);
     node.pictures.show(all.map(({ url }) => url));
     previewing.delete(node);
@@ -27,7 +29,7 @@ function update(node: ComfyNode): void {
 
 export function startPictures(): void {
   store.on("jobs", () => {
-    for (const node of graph.nodes) if (node instanceof ComfyNode) update(node);
+    for (const node of everyNode()) if (node instanceof ComfyNode) update(node);
     graph.setDirtyCanvas(true, false);
   });
 }

@@ -1,13 +1,16 @@
 /** Handing workflows in, stopping jobs, and what happens to seeds afterwards. */
 
 import type { LGraph, LGraphNode } from "@comfyorg/litegraph";
-import type { IBaseWidget } from "./litegraph";
-import { api, ApiError } from "./api";
+import type { IBaseWidget, ISerialisedNode } from "./litegraph";
+import { api, ApiError, type NodeErrors } from "./api";
 import { graph, store } from "./app";
+import { byId } from "./dom";
 import { expandPrompt } from "./dynamicprompt";
 import { closeEditor } from "./editor";
-import { markQueued } from "./jobs";
+import { ended } from "./ended";
+import { isTerminal, markQueued } from "./jobs";
 import { ComfyNode, MODE } from "./nodes";
+import { everyNode } from "./subgraphs";
 import { toProblems } from "./state";
 import { toast } from "./ui/toasts";
 import { assign } from "./widgets/assign";
@@ -32,9 +35,19 @@ export function nodesToRun(from: LGraph): string[] {
 /** The workflow as handed in: choices in its prompts are made for this run. */
 export function serializeForRun(from: LGraph, random: () => number): unknown {
   const data = from.serialize();
-  for (const saved of data.nodes) {
-    const node = from.getNodeById(saved.id);
-    const values = saved.widgets_values;
+  expandIn(data.nodes, from, random);
+  for (const inner of data.definitions?.subgraphs ?? []) {
+    const subgraph = from.subgraphs.get(inner.id);
+    if (subgraph) expandIn(inner.nodes ?? [], subgraph as unknown as LGraph, random);
+  }
+  return data;
+}
+
+/** Makes the choices in the prompts of some saved nodes. */
+function expandIn(saved: ISerialisedNode[], within: LGraph, random: () => number): void {
+  for (const { id, widgets_values } of saved) {
+    const node = within.getNodeById(id);
+    const values = widgets_values;
     if (!(node instanceof ComfyNode) || !Array.isArray(values)) continue;
     const fields = (node.widgets ?? []).filter((widget) => widget.serialize !== false);
     fields.forEach((widget, index) => {
@@ -44,12 +57,11 @@ export function serializeForRun(from: LGraph, random: () => number): unknown {
       values[index] = expandPrompt(value, random);
     });
   }
-  return data;
 }
 
 /** Moves each seed on as the combo beneath it says. */
 export function advanceSeeds(on: LGraph): void {
-  for (const node of on.nodes) {
+  for (const node of everyNode(on)) {
     const widgets = node.widgets ?? [];
     widgets.forEach((control: IBaseWidget, index) => {
       const seed = widgets[index - 1];
@@ -66,27 +78,48 @@ export function advanceSeeds(on: LGraph): void {
 
 let submitting = false;
 
-export async function run(): Promise<void> {
-  if (submitting) return;
+async function submit(front: boolean): Promise<{ id: string; number: number; errors?: NodeErrors }> {
+  const workflow = serializeForRun(graph, Math.random);
+  if (!front) {
+    const reply = await api.submit(workflow);
+    return { id: reply.job_id, number: reply.number, errors: reply.node_errors };
+  }
+  const reply = await api.enqueue({ prompt: workflow, front });
+  return { id: reply.prompt_id, number: reply.number, errors: reply.node_errors };
+}
+
+/** Hands the workflow in; `false` when it was refused. */
+export async function run({ front = false } = {}): Promise<boolean> {
+  if (submitting) return false;
   closeEditor();
   submitting = true;
   store.setProblems([]);
   const nodes = nodesToRun(graph);
   try {
-    const reply = await api.submit(serializeForRun(graph, Math.random));
-    store.addOwn(reply.job_id);
-    const job = store.job(reply.job_id);
-    job.number = reply.number;
+    const { id, number, errors } = await submit(front);
+    store.addOwn(id);
+    const job = store.job(id);
+    job.number = number;
     // A fast job may already have reported more than "queued".
-    if (job.status === "queued" || job.status === "running") markQueued(job, nodes);
-    store.setProblems(toProblems(reply.node_errors ?? {}));
+    if (isTerminal(job.status)) ended(job);
+    else markQueued(job, nodes);
+    store.setProblems(toProblems(errors ?? {}));
     store.emit("jobs");
     advanceSeeds(graph);
+    return true;
   } catch (error) {
     reportRefusal(error);
+    return false;
   } finally {
     submitting = false;
   }
+}
+
+/** Hands the workflow in as often as the field beside Run says; seeds move on in between. */
+export async function runBatch(): Promise<void> {
+  const wanted = Number(byId<HTMLInputElement>("batch").value);
+  const times = Math.min(100, Math.max(1, Math.trunc(wanted) || 1));
+  for (let done = 0; done < times; done += 1) if (!(await run())) return;
 }
 
 function reportRefusal(error: unknown): void {

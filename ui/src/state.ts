@@ -1,10 +1,10 @@
 /** The one store of the page: what the gateway said, and who wants to hear of changes. */
 
 import type { Checkpoint, Job, NodeErrors, NodeSpec, SystemInfo } from "./api";
-import { applyEvent, applySnapshot, isTerminal, newJob, type JobEvent, type JobView } from "./jobs";
+import { applyEvent, applySnapshot, forgetFailure, isTerminal, newJob, type JobEvent, type JobView } from "./jobs";
 import type { StreamState } from "./sse";
 
-export type Topic = "catalog" | "connection" | "jobs" | "problems" | "selection" | "graph";
+export type Topic = "catalog" | "connection" | "jobs" | "problems" | "selection" | "graph" | "workflow";
 
 /** One message about a workflow, tied to a node where the gateway says which. */
 export interface Problem {
@@ -31,14 +31,20 @@ export class Store {
 
   jobs = new Map<string, JobView>();
   problems: Problem[] = [];
+  /** A workflow is being put on the canvas: what changes then was not edited. */
+  loading = false;
   private own: string[] = readOwn();
+  /** Jobs taken away here, of which late news may still come. */
+  private gone = new Set<string>();
   private listeners = new Map<Topic, Set<() => void>>();
   private pending = new Set<Topic>();
 
-  on(topic: Topic, listener: () => void): void {
+  /** Calls `listener` after changes of a topic; what it returns ends that. */
+  on(topic: Topic, listener: () => void): () => void {
     const set = this.listeners.get(topic) ?? new Set();
     set.add(listener);
     this.listeners.set(topic, set);
+    return () => void set.delete(listener);
   }
 
   /** Tells listeners once per frame, however many changes came in. */
@@ -65,6 +71,7 @@ export class Store {
 
   /** Folds an event in; `true` when it brought one of this page's jobs to its end. */
   event(event: JobEvent): boolean {
+    if (this.gone.has(event.job_id)) return false;
     const job = this.job(event.job_id);
     const wasTerminal = isTerminal(job.status);
     if (!applyEvent(job, event, Date.now())) return false;
@@ -74,6 +81,7 @@ export class Store {
   }
 
   snapshot(job: Job): void {
+    if (this.gone.has(job.id)) return;
     applySnapshot(this.job(job.id), job, Date.now());
     this.emit("jobs");
   }
@@ -117,8 +125,16 @@ export class Store {
     this.emit("jobs");
   }
 
+  /** The canvas shows the workflow of this job, so its states belong on the nodes. */
+  adopt(id: string): void {
+    this.own = [id];
+    this.saveOwn();
+    this.emit("jobs");
+  }
+
   /** The server knows nothing of this job any more. */
   forget(id: string): void {
+    this.gone.add(id);
     this.jobs.delete(id);
     this.own = this.own.filter((known) => known !== id);
     this.saveOwn();
@@ -162,6 +178,15 @@ export class Store {
       else if (job.status === "queued") queued += 1;
     }
     return { running, queued };
+  }
+
+  /** An edited node gets another chance: its failure and its problems go. */
+  edited(nodeId: string): void {
+    if (this.loading) return;
+    const job = this.paintedJob();
+    if (job && forgetFailure(job, nodeId)) this.emit("jobs");
+    const left = this.problems.filter((problem) => problem.nodeId !== nodeId);
+    if (left.length !== this.problems.length) this.setProblems(left);
   }
 
   setProblems(problems: Problem[]): void {

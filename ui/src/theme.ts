@@ -12,6 +12,7 @@ export interface Palette {
   dim: string;
   widget: string;
   widgetLine: string;
+  mapNode: string;
   queued: string;
   running: string;
   cached: string;
@@ -20,7 +21,7 @@ export interface Palette {
   onState: string;
 }
 
-const DARK: Palette = {
+export const DARK: Palette = {
   canvas: "#16181d",
   dot: "#333845",
   nodeTitle: "#2b303b",
@@ -30,29 +31,31 @@ const DARK: Palette = {
   dim: "#949bab",
   widget: "#181b22",
   widgetLine: "#3a4150",
+  mapNode: "#4a5265",
   queued: "#77809a",
   running: "#4c9dff",
   cached: "#a583f2",
   done: "#3fbf7f",
-  failed: "#f0565f",
+  failed: "#f7626b",
   onState: "#0e1116",
 };
 
-const LIGHT: Palette = {
+export const LIGHT: Palette = {
   canvas: "#eceef2",
   dot: "#cdd2dc",
   nodeTitle: "#dfe3ea",
   nodeBody: "#fbfcfd",
-  outline: "#2f6fe0",
+  outline: "#1a61bf",
   text: "#1c212b",
   dim: "#5d6677",
   widget: "#eef0f4",
   widgetLine: "#c4cad6",
-  queued: "#8a93a6",
-  running: "#2f7fe6",
+  mapNode: "#aeb6c4",
+  queued: "#667084",
+  running: "#1f6bc9",
   cached: "#7c56d8",
-  done: "#229a60",
-  failed: "#d63a45",
+  done: "#17794a",
+  failed: "#cf303c",
   onState: "#ffffff",
 };
 
@@ -150,19 +153,58 @@ export function drawGrid(ctx: CanvasRenderingContext2D, area: ArrayLike<number>,
   }
 }
 
-/** Sets the colours now and again whenever the system switches. */
-export function followColorScheme(onChange: () => void): void {
-  Object.assign(LGraphCanvas.link_type_colors, TYPE_COLOURS);
-  const light = window.matchMedia("(prefers-color-scheme: light)");
-  const set = (): void => {
-    palette = light.matches ? LIGHT : DARK;
-    apply();
-  };
+export type Scheme = "system" | "light" | "dark";
+
+const SCHEME_KEY = "comfy.colours";
+const system = (): MediaQueryList => window.matchMedia("(prefers-color-scheme: light)");
+
+function chosen(): Scheme {
+  try {
+    const stored = localStorage.getItem(SCHEME_KEY);
+    return stored === "light" || stored === "dark" ? stored : "system";
+  } catch {
+    return "system";
+  }
+}
+
+let onChange = (): void => undefined;
+
+function set(): void {
+  const scheme = chosen();
+  palette = (scheme === "system" ? system().matches : scheme === "light") ? LIGHT : DARK;
+  document.documentElement.style.colorScheme = scheme === "system" ? "" : scheme;
+  document.documentElement.dataset.colours = scheme;
+  apply();
+}
+
+/** Goes on to the next of system, light and dark; returns it. */
+export function nextScheme(): Scheme {
+  const order: Scheme[] = ["system", "light", "dark"];
+  const next = order[(order.indexOf(chosen()) + 1) % order.length] ?? "system";
+  try {
+    localStorage.setItem(SCHEME_KEY, next);
+  } catch {
+    // The choice then lasts until the page is left.
+  }
   set();
-  light.addEventListener("change", () => {
+  onChange();
+  return next;
+}
+
+/** Sets the colours now and again whenever the user or the system switches. */
+export function followColorScheme(changed: () => void): void {
+  Object.assign(LGraphCanvas.link_type_colors, TYPE_COLOURS);
+  onChange = changed;
+  set();
+  system().addEventListener("change", () => {
     set();
-    onChange();
+    changed();
   });
+}
+
+/** The colour of links and sockets of a type. */
+export function typeColour(type: string): string {
+  return TYPE_COLOURS[type.split(",", 1)[0] ?? ""] ?? palette.dim;
 }
 
 export const canvasFont = (px: number, weight = "normal"): string => `${weight} ${px}px ${FONT}`;

@@ -59,7 +59,7 @@ describe("events", () => {
 
   test("nodes inside a subgraph show on the node that holds them", () => {
     const job = feed(started("5"), event("node_started", { node_id: "5:12" }));
-    expect(phases(job)).toEqual({ 5: "running" });
+    expect(phases(job)).toEqual({ 5: "running", "5:12": "running" });
   });
 });
 

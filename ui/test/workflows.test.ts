@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 
 // The graph library looks for a document when it is loaded.
 vi.stubGlobal("document", { createElement: () => ({}) });
-const { asApiGraph, asLink, columns, isUiWorkflow } = await import("../src/apiformat");
+const { asApiGraph, asLink, isUiWorkflow } = await import("../src/apiformat");
 
 interface Slot { name: string; type: string; link?: number | null; links?: number[] }
 interface UiNode { id: number; type: string; inputs: Slot[]; outputs: Slot[]; widgets_values?: unknown[] }
@@ -42,11 +42,5 @@ describe("formats", () => {
     expect(isUiWorkflow(api)).toBe(false);
     expect(asApiGraph({ prompt: api })).toEqual(api);
     for (const other of [null, 3, [], {}, { a: 1 }, { "1": { class_type: "X" } }]) expect(asApiGraph(other)).toBeUndefined();
-  });
-
-  test("columns follow the links, and loops end", () => {
-    expect(Object.fromEntries(columns(api))).toEqual({ 1: 0, 2: 1, 3: 1, 4: 0, 5: 2, 6: 3, 7: 4 });
-    const loop = { a: { class_type: "X", inputs: { i: ["b", 0] } }, b: { class_type: "X", inputs: { i: ["a", 0] } } };
-    expect([...columns(loop).keys()].sort()).toEqual(["a", "b"]);
   });
 });

@@ -1,7 +1,7 @@
 //! What the gateway can be told, from arguments and the environment.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tonic::transport::Uri;
 
 /// The HTTP front of Comfy Services: the UI, the `/v1` API and ComfyUI's own API.
@@ -20,9 +20,17 @@ pub struct Config {
     #[arg(long, env = "ORCHESTRATOR_ADDR", default_value = "http://127.0.0.1:9090", value_parser = parse_grpc_address)]
     pub orchestrator_addr: Uri,
 
-    /// The built page that is served at `/`.
+    /// Which page is served at `/`.
+    #[arg(long, env = "UI", default_value = "scaffold", value_enum)]
+    pub ui: Ui,
+
+    /// Our own page, built.
     #[arg(long, env = "UI_DIR", default_value = "./ui/dist")]
     pub ui_dir: PathBuf,
+
+    /// ComfyUI's page, as `scripts/sync_comfyui_frontend.sh` installs it.
+    #[arg(long, env = "COMFYUI_FRONTEND_DIR", default_value = "./data/comfyui-frontend")]
+    pub comfyui_frontend_dir: PathBuf,
 
     /// Pictures that workflows load; shared with the image stage.
     #[arg(long, env = "INPUT_DIR", default_value = "./data/input")]
@@ -58,6 +66,25 @@ pub struct Config {
     pub log_dir: PathBuf,
 }
 
+/// The pages that can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ui {
+    /// Our own page, from `UI_DIR`.
+    Scaffold,
+    /// ComfyUI's page, from `COMFYUI_FRONTEND_DIR`.
+    Comfyui,
+}
+
+impl Config {
+    /// The folder of the page that was chosen.
+    pub fn page_dir(&self) -> &Path {
+        match self.ui {
+            Ui::Scaffold => &self.ui_dir,
+            Ui::Comfyui => &self.comfyui_frontend_dir,
+        }
+    }
+}
+
 fn parse_grpc_address(text: &str) -> Result<Uri, String> {
     let endpoint = comfy_service::config::endpoint(text)?;
     endpoint.parse().map_err(|error| format!("`{text}` is not an address: {error}"))
@@ -79,6 +106,15 @@ mod tests {
         assert_eq!(config.gateway_addr.to_string(), "127.0.0.1:8084");
         assert_eq!(config.ui_addr.to_string(), "127.0.0.1:8080");
         assert_eq!(config.max_upload_bytes, 104_857_600);
+    }
+
+    #[test]
+    fn the_page_is_chosen_by_name() {
+        let read = |ui: &str| Config::try_parse_from(["gateway", "--ui", ui, "--ui-dir", "own"]);
+        assert_eq!(read("scaffold").unwrap().page_dir(), Path::new("own"));
+        assert_eq!(read("comfyui").unwrap().page_dir(), Path::new("./data/comfyui-frontend"));
+        let error = read("comfy").unwrap_err().to_string();
+        assert!(error.contains("scaffold, comfyui"), "{error}");
     }
 
     #[test]

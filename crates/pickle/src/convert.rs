@@ -5,6 +5,7 @@ use crate::index::{PickleIndex, TensorEntry};
 use crate::limits::{GROWTH_SLACK_BYTES, MAX_GROWTH, MAX_SPAN_BYTES};
 use crate::zip::read_at;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -76,7 +77,7 @@ pub fn write_safetensors<R: Read + Seek, W: Write>(
     // Wide formats first, so that every tensor lies at a multiple of its width.
     let mut ordered: Vec<(&String, &TensorEntry)> = index.tensors.iter().collect();
     ordered.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.kind.width()));
-    let header = header(&ordered);
+    let header = header(&ordered, &index.metadata);
     check_limit("bytes of names and shapes", header.len() as u64, GROWTH_SLACK_BYTES / 2)?;
     write(output, &(header.len() as u64).to_le_bytes())?;
     write(output, &header)?;
@@ -91,9 +92,12 @@ pub fn write_safetensors<R: Read + Seek, W: Write>(
     Ok(8 + header.len() as u64 + total.unwrap_or(0))
 }
 
-fn header(tensors: &[(&String, &TensorEntry)]) -> Vec<u8> {
+fn header(tensors: &[(&String, &TensorEntry)], plain: &BTreeMap<String, String>) -> Vec<u8> {
     let mut json = Map::new();
-    json.insert("__metadata__".into(), json!({"format": "pt"}));
+    let format = [("format", "pt")].map(|(name, value)| (name.to_owned(), json!(value)));
+    let metadata: Map<String, Value> =
+        plain.iter().map(|(name, value)| (name.clone(), json!(value))).chain(format).collect();
+    json.insert("__metadata__".into(), metadata.into());
     let mut at = 0;
     for (name, tensor) in tensors {
         let end = at + tensor.bytes();

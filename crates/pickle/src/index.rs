@@ -2,7 +2,10 @@
 
 use crate::error::{Error, Result, check_limit};
 use crate::kind::Kind;
-use crate::limits::{MAX_NAME_BYTES, MAX_NAME_LEVELS, MAX_PICKLE_BYTES, MAX_TENSORS, MAX_VISITS};
+use crate::limits::{
+    MAX_LISTED_ITEMS, MAX_NAME_BYTES, MAX_NAME_LEVELS, MAX_PICKLE_BYTES, MAX_PLAIN_BYTES, MAX_PLAIN_VALUES,
+    MAX_TENSORS, MAX_VISITS,
+};
 use crate::source::Source;
 use crate::value::{Arena, Tensor, Value};
 use crate::zip::{self, read_at};
@@ -49,14 +52,16 @@ impl TensorEntry {
 pub struct PickleIndex {
     pub container: Container,
     pub tensors: BTreeMap<String, TensorEntry>,
+    /// Texts, numbers and switches that the outermost dictionary names beside its tensors.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl PickleIndex {
     /// Reads the table of a file; no weights are read.
     ///
     /// The outermost dictionary is unwrapped as loaders do it: its `state_dict` if it has one, its only value if
-    /// that is a dictionary. Dictionaries within it are listed with dots between the names. What is no tensor is
-    /// left out.
+    /// that is a dictionary. Dictionaries, tuples and lists within it are listed with dots between the names. What is
+    /// no tensor is left out, except for plain values of the outermost dictionary.
     ///
     /// # Errors
     /// When the file is of another format, damaged, or refers to anything but tensors.
@@ -81,12 +86,13 @@ impl PickleIndex {
             (Container::Legacy, root, places)
         };
         let mut tensors = BTreeMap::new();
-        for (name, id) in collect(&arena, unwrap(&arena, root)?)? {
+        let named = unwrap(&arena, root)?;
+        for (name, id) in collect(&arena, named)? {
             let entry = place(&arena, arena.tensor(id), &places)
                 .map_err(|problem| Error::Tensor { name: shown(&name), problem })?;
             tensors.insert(name, entry);
         }
-        Ok(Self { container, tensors })
+        Ok(Self { container, tensors, metadata: plain_values(&arena, named) })
     }
 }
 
@@ -135,23 +141,54 @@ fn unwrap(arena: &Arena, root: Value) -> Result<Value> {
     }
 }
 
+/// The plain values of a dictionary, as safetensors files carry them; those beyond a sensible number or length are
+/// left out.
+fn plain_values(arena: &Arena, dict: Value) -> BTreeMap<String, String> {
+    let text = |value| match value {
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Int(value) => Some(value.to_string()),
+        Value::Text(_) => arena.text(value).map(str::to_owned),
+        _ => None,
+    };
+    let pairs = arena.dict(dict).unwrap_or_default().iter();
+    let plain = pairs.filter_map(|(key, value)| Some((arena.text(*key)?.to_owned(), text(*value)?)));
+    plain
+        .filter(|(key, value)| key != "format" && key.len().max(value.len()) <= MAX_PLAIN_BYTES)
+        .take(MAX_PLAIN_VALUES)
+        .collect()
+}
+
+/// The names and values of a container, or nothing for other values.
+fn items(arena: &Arena, container: Value) -> Vec<(String, Value)> {
+    if let Some(items) = arena.sequence(container).filter(|items| items.len() <= MAX_LISTED_ITEMS) {
+        return items.iter().enumerate().map(|(i, value)| (i.to_string(), *value)).collect();
+    }
+    let name = |key| match key {
+        // Hypernetworks are listed by the width of what they change.
+        Value::Int(number) => Some(number.to_string()),
+        _ => arena.text(key).map(str::to_owned),
+    };
+    let pairs = arena.dict(container).unwrap_or_default().iter();
+    pairs.filter_map(|(key, value)| Some((name(*key)?, *value))).collect()
+}
+
 /// Lists the tensors of a dictionary and of those within it.
 fn collect(arena: &Arena, root: Value) -> Result<BTreeMap<String, usize>> {
     let mut found = BTreeMap::new();
-    let mut visits = 0;
+    let mut visits = 0u64;
     let mut waiting = vec![(String::new(), root, 0)];
-    while let Some((prefix, dict, level)) = waiting.pop() {
-        for &(key, value) in arena.dict(dict).unwrap_or_default() {
-            visits += 1;
-            check_limit("dictionary entries", visits, MAX_VISITS as u64)?;
-            let Some(key) = arena.text(key) else { continue };
+    while let Some((prefix, container, level)) = waiting.pop() {
+        let entries = items(arena, container);
+        visits += entries.len() as u64;
+        check_limit("dictionary entries", visits, MAX_VISITS as u64)?;
+        for (key, value) in entries {
             check_limit("bytes in a name", (prefix.len() + key.len()) as u64, MAX_NAME_BYTES as u64)?;
             match value {
                 Value::Tensor(id) => {
                     found.insert(format!("{prefix}{key}"), id);
                     check_limit("tensors", found.len() as u64, MAX_TENSORS as u64)?;
                 }
-                Value::Dict(_) if level < MAX_NAME_LEVELS => {
+                Value::Dict(_) | Value::Sequence(_) if level < MAX_NAME_LEVELS => {
                     waiting.push((format!("{prefix}{key}."), value, level + 1));
                 }
                 _ => {}

@@ -30,6 +30,12 @@ pub const MAX_NAME_BYTES: usize = 1024;
 pub const MAX_NAME_LEVELS: usize = 4;
 /// Dictionary entries that are looked at for tensors; shared dictionaries count each time.
 pub const MAX_VISITS: usize = 200_000;
+/// Longest tuple or list that is searched for tensors; networks come in pairs.
+pub const MAX_LISTED_ITEMS: usize = 64;
+/// Plain values that are kept beside the tensors.
+pub const MAX_PLAIN_VALUES: usize = 256;
+/// Longest name and longest text of a plain value.
+pub const MAX_PLAIN_BYTES: usize = 4096;
 /// Entries of a zip archive.
 pub const MAX_ZIP_ENTRIES: u64 = 200_000;
 /// Size of a zip archive's table of contents.

@@ -2,10 +2,12 @@
 
 use crate::error;
 use crate::nodes::Predictor;
-use crate::recipe::{Part, Recipe};
+use crate::recipe::{LoraUse, Part, Recipe};
 use crate::state::SamplerState;
-use comfy_diffusion::sampling::{ContinuousTime, NoisePredictor, NoiseSchedule, Prediction, SamplingModel};
-use comfy_diffusion::{DiffusionModel, FreeU, UnetChanges};
+use comfy_diffusion::sampling::{
+    AfterGuidance, BeforeGuidance, ContinuousTime, NoisePredictor, NoiseSchedule, Prediction, SamplingModel,
+};
+use comfy_diffusion::{DiffusionModel, FreeU, HyperTile, HyperTileRun, UnetChanges, UsedHypernetwork};
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -25,6 +27,17 @@ pub(crate) struct ModelPatches {
     /// Weights on the inputs of the ascending half, one after the other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub free_u: Vec<FreeU>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hyper_tile: Option<HyperTile>,
+    /// Networks that change what attention looks at, one after the other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hypernetworks: Vec<LoraUse>,
+    /// What is done to every guided estimate, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after_guidance: Vec<AfterGuidance>,
+    /// What is done to both estimates before they are joined, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before_guidance: Vec<BeforeGuidance>,
 }
 
 /// Other noise levels and another meaning of the network's output.
@@ -109,6 +122,8 @@ pub(crate) struct PatchedModel {
     pub schedule: NoiseSchedule,
     prediction: Prediction,
     patches: ModelPatches,
+    hyper_tile: Option<HyperTileRun>,
+    hypernetworks: Vec<UsedHypernetwork>,
 }
 
 impl PatchedModel {
@@ -123,12 +138,21 @@ impl PatchedModel {
             None => (model.schedule().clone(), model.prediction()),
             Some(patch) => patch.apply(model.schedule())?,
         };
-        Ok(Self { model, schedule, prediction, patches })
+        let hypernetworks = patches.hypernetworks.iter().map(|used| state.hypernetwork(used));
+        let hypernetworks = hypernetworks.collect::<Result<_, NodeError>>()?;
+        let hyper_tile = patches.hyper_tile.map(HyperTileRun::new);
+        Ok(Self { model, schedule, prediction, patches, hyper_tile, hypernetworks })
     }
 
     /// Returns the network as the sampling half of the engine calls it.
     pub(crate) fn predictor(&self) -> Predictor<'_> {
-        Predictor { model: &self.model, changes: UnetChanges { free_u: &self.patches.free_u } }
+        let changes = UnetChanges {
+            free_u: &self.patches.free_u,
+            hypernetworks: &self.hypernetworks,
+            hyper_tile: self.hyper_tile.as_ref(),
+            ..UnetChanges::default()
+        };
+        Predictor { model: &self.model, changes }
     }
 
     /// Says to the sampling half of the engine how to use the network.
@@ -137,6 +161,8 @@ impl PatchedModel {
         sampling.prediction = self.prediction;
         sampling.rescale_cfg = self.patches.rescale_cfg;
         sampling.differential = self.patches.differential_diffusion;
+        sampling.after_guidance = &self.patches.after_guidance;
+        sampling.before_guidance = &self.patches.before_guidance;
         sampling
     }
 }

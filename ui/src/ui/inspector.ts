@@ -3,15 +3,18 @@
 import type { LGraphNode } from "@comfyorg/litegraph";
 import type { IBaseWidget } from "../litegraph";
 import type { InputSpec, WidgetSpec } from "../api";
-import { editor, graph, store } from "../app";
+import { editor, store } from "../app";
 import { byId, h } from "../dom";
-import { ComfyNode, MODE } from "../nodes";
+import { icon } from "../icons";
+import { ComfyNode, inputPicture, MODE, uploadInput } from "../nodes";
 import { messagesOf } from "../nodeview";
 import { assign } from "../widgets/assign";
 import { ComboField } from "../widgets/combo";
 import { TextField } from "../widgets/text";
 import { CONTROL_NAME, readNumber, showNumber } from "../widgets/values";
-import { goToNode } from "./problems";
+import { goToNode, pathId } from "../subgraphs";
+import { openMaskEditor } from "./maskeditor";
+import { sourceSelect } from "./sources";
 
 type Control = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement;
 
@@ -61,11 +64,12 @@ function control(node: LGraphNode, widget: IBaseWidget, spec: WidgetSpec | undef
   return undefined;
 }
 
-function source(node: LGraphNode, slot: number): HTMLElement {
-  const origin = node.getInputNode(slot);
-  if (!origin) return h("span", { class: "dim" }, "not connected");
-  const link = h("button", { class: "link", textContent: `${origin.title} #${origin.id}` });
-  link.onclick = () => goToNode(String(origin.id));
+/** The node an input comes from, to go to. */
+function origin(node: LGraphNode, slot: number): HTMLElement | undefined {
+  const from = slot < 0 ? null : node.getInputNode(slot);
+  if (!from) return undefined;
+  const link = h("button", { class: "link", textContent: `go to #${from.id}`, title: from.title });
+  link.onclick = () => goToNode(pathId(from));
   return link;
 }
 
@@ -77,7 +81,9 @@ function inputRow(node: ComfyNode, input: InputSpec): HTMLElement {
   const name = h("span", { class: "name", title: input.tooltip ?? "" }, input.name);
   const type = h("small", { class: "dim" }, input.group === "optional" ? `${input.type}, optional` : input.type);
   field?.setAttribute("aria-label", input.name);
-  return h("label", { class: "row", data: { field: input.name } }, name, type, field ?? source(node, slot));
+  const row = h("div", { class: "row", data: { field: input.name } }, name, origin(node, slot) ?? type, field ?? "");
+  if (!field && slot >= 0) row.append(sourceSelect(node, slot, input.name));
+  return row;
 }
 
 function controlRow(node: ComfyNode): HTMLElement[] {
@@ -101,6 +107,7 @@ function modeRow(node: LGraphNode): HTMLElement {
   select.onchange = () => {
     node.mode = Number(select.value);
     node.setDirtyCanvas(true, true);
+    store.edited(pathId(node));
     store.emit("graph");
   };
   return h("label", { class: "row" }, h("span", { class: "name" }, "mode"), h("small"), select);
@@ -118,17 +125,42 @@ function titleField(node: LGraphNode): HTMLElement {
 }
 
 function overview(): Node[] {
-  const { specs, note } = store;
-  const count = graph.nodes.length;
+  const { specs } = store;
   if (specs.size === 0) {
     const text = "Waiting for a service that offers nodes. They can take a moment to start.";
     return [h("h2", {}, "Node Inspector"), h("p", { class: "note" }, text)];
   }
   return [
     h("h2", {}, "Node Inspector"),
-    h("p", { class: "dim" }, `Select a node to see and edit its fields. ${count} nodes in this workflow, ${specs.size} kinds on offer.`),
-    note ? h("p", { class: "note" }, note) : "",
-  ].map((child) => (typeof child === "string" ? document.createTextNode(child) : child));
+    h("p", { class: "dim" }, "Select a node to see and edit its fields."),
+    outline(),
+  ];
+}
+
+/** The nodes in view as a list, for use without a mouse. */
+function outline(): HTMLElement {
+  const nodes = [...(editor().graph?.nodes ?? [])].sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1]);
+  const items = nodes.map((node) => {
+    const phase = store.paintedJob()?.nodes.get(pathId(node))?.phase ?? "";
+    const item = h("button", { data: { phase, node: String(node.id) }, title: String(node.type) }, node.title, h("small", { class: "dim" }, `#${node.id}`));
+    item.onclick = () => {
+      goToNode(pathId(node));
+      byId("inspector").focus();
+    };
+    return h("li", {}, item);
+  });
+  return h("ul", { class: "outline", attrs: { "aria-label": "Nodes of the workflow" } }, ...items);
+}
+
+/** Several nodes are selected: what can be done with all of them. */
+function several(count: number): Node[] {
+  return [h("h2", {}, "Node Inspector"), h("p", { class: "dim" }, `${count} nodes are selected. Ctrl+G groups them, Ctrl+Shift+E makes a subgraph, Shift+A arranges them, Del removes them.`)];
+}
+
+function tools(node: ComfyNode): HTMLElement[] {
+  if (uploadInput(node) === undefined) return [];
+  const mask = h("button", { id: "draw-mask", disabled: !inputPicture(node), onclick: () => openMaskEditor(node) }, icon("brush"), "Draw a mask");
+  return [h("div", { class: "tools" }, mask)];
 }
 
 function details(node: LGraphNode): Node[] {
@@ -137,6 +169,7 @@ function details(node: LGraphNode): Node[] {
   const parts: Node[] = [h("h2", {}, "Node Inspector"), titleField(node), h("p", { class: "dim kind" }, kind)];
   for (const text of messagesOf(node)) parts.push(h("p", { class: "error" }, text));
   if (spec?.description) parts.push(h("p", { class: "about" }, spec.description));
+  if (node instanceof ComfyNode) parts.push(...tools(node));
   parts.push(modeRow(node));
   if (!(node instanceof ComfyNode) || !spec) return parts;
   for (const input of spec.inputs) {
@@ -150,21 +183,41 @@ function details(node: LGraphNode): Node[] {
 }
 
 function render(): void {
+  window.clearTimeout(waiting);
+  const count = Object.keys(editor().selected_nodes).length;
   const node = selected();
-  byId("inspector").replaceChildren(...(node ? details(node) : overview()));
+  const focused = focusKey();
+  byId("inspector").replaceChildren(...(node ? details(node) : count > 1 ? several(count) : overview()));
+  if (focused) document.querySelector<HTMLElement>(focused)?.focus();
 }
+
+/** The focused control of the panel, as a selector that finds it again after a redraw. */
+function focusKey(): string | undefined {
+  const active = document.activeElement;
+  if (!(active instanceof HTMLElement) || !byId("inspector").contains(active)) return undefined;
+  const field = active.closest<HTMLElement>("[data-field]")?.dataset.field;
+  if (field !== undefined) return `#inspector [data-field="${CSS.escape(field)}"] :is(input, select, textarea)`;
+  return active.dataset.node === undefined ? undefined : `#inspector [data-node="${active.dataset.node}"]`;
+}
+
+let waiting: number | undefined;
 
 /** Redraws, unless the user is typing in the panel: the canvas then follows the panel. */
 function renderUnlessTyping(): void {
-  const active = document.activeElement;
-  const typing = active instanceof HTMLElement && active.matches("#inspector input, #inspector textarea");
-  if (!typing) render();
+  window.clearTimeout(waiting);
+  // A field that is left reports its value before the next one has the focus.
+  waiting = window.setTimeout(() => {
+    const active = document.activeElement;
+    const typing = active instanceof HTMLElement && active.matches('#inspector :is(input:not([type="checkbox"]), textarea)');
+    if (!typing) render();
+  });
 }
 
 /** What the panel shows of the state, so that progress events do not rebuild it. */
 function messageKey(): string {
   const node = selected();
-  return node ? `${node.id}|${messagesOf(node).join("|")}` : "";
+  if (node) return `${node.id}|${messagesOf(node).join("|")}`;
+  return [...(store.paintedJob()?.nodes.values() ?? [])].map(({ phase }) => phase).join();
 }
 
 export function startInspector(): void {

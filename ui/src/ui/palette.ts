@@ -1,39 +1,12 @@
 /** The list of nodes on offer, by category, with a search box. */
 
-import { LiteGraph } from "@comfyorg/litegraph";
 import type { NodeSpec } from "../api";
+import { addNode } from "../addnode";
 import { editor, store } from "../app";
 import { byId, h } from "../dom";
-import { ComfyNode, showInputPicture } from "../nodes";
-import { freeArea } from "../workflow";
-
-/** Where the next chosen node goes, in graph units; the middle of the view if unset. */
-let target: [number, number] | undefined;
+import { rank } from "../rank";
 
 const DRAG_TYPE = "application/x-comfy-node";
-
-export function addNode(type: string, at?: [number, number]): void {
-  const canvas = editor();
-  const node = LiteGraph.createNode(type);
-  if (!node || !canvas.graph) return;
-  const area = freeArea();
-  const middle = [area.x + area.width / 2, area.y + area.height / 2];
-  const [x, y] = at ?? [
-    middle[0]! / canvas.ds.scale - canvas.ds.offset[0] - node.size[0] / 2,
-    middle[1]! / canvas.ds.scale - canvas.ds.offset[1] - node.size[1] / 2,
-  ];
-  node.pos = [x, y];
-  canvas.graph.add(node);
-  if (node instanceof ComfyNode) showInputPicture(node);
-  canvas.selectNode(node);
-  store.emit("graph");
-  store.emit("selection");
-}
-
-function matches(spec: NodeSpec, words: string[]): boolean {
-  const text = `${spec.display_name ?? ""} ${spec.class} ${spec.category ?? ""}`.toLowerCase();
-  return words.every((word) => text.includes(word));
-}
 
 function entry(spec: NodeSpec): HTMLElement {
   const marks = [spec.deprecated && "deprecated", spec.experimental && "experimental"].filter(Boolean);
@@ -43,28 +16,24 @@ function entry(spec: NodeSpec): HTMLElement {
     h("span", {}, spec.display_name || spec.class),
     marks.length > 0 && h("small", { class: "dim" }, marks.join(", ")),
   );
-  item.onclick = () => {
-    addNode(spec.class, target);
-    target = undefined;
-  };
+  item.onclick = () => void addNode(spec.class);
   item.ondragstart = (event) => event.dataTransfer?.setData(DRAG_TYPE, spec.class);
   return item;
 }
 
 function render(): void {
-  const words = byId<HTMLInputElement>("palette-search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const query = byId<HTMLInputElement>("palette-search").value.trim();
   const groups = new Map<string, NodeSpec[]>();
-  for (const spec of store.specs.values()) {
-    if (!matches(spec, words)) continue;
+  for (const spec of rank(store.specs.values(), query)) {
     const category = spec.category || "other";
     groups.set(category, [...(groups.get(category) ?? []), spec]);
   }
-  const names = [...groups.keys()].sort();
+  const names = query === "" ? [...groups.keys()].sort() : [...groups.keys()];
   const list = names.map((name) => {
     const specs = groups.get(name) ?? [];
-    specs.sort((a, b) => (a.display_name || a.class).localeCompare(b.display_name || b.class));
+    if (query === "") specs.sort((a, b) => (a.display_name || a.class).localeCompare(b.display_name || b.class));
     const title = h("summary", {}, name, h("small", { class: "dim" }, String(specs.length)));
-    return h("details", { open: words.length > 0 || names.length < 8 }, title, ...specs.map(entry));
+    return h("details", { open: query !== "" || names.length < 8 }, title, ...specs.map(entry));
   });
   const empty = store.specs.size === 0 ? "No service offers nodes yet." : "No node matches.";
   byId("palette-list").replaceChildren(
@@ -72,23 +41,10 @@ function render(): void {
   );
 }
 
-export function togglePalette(open?: boolean, at?: [number, number]): void {
-  const panel = byId("palette");
-  panel.hidden = open === undefined ? !panel.hidden : !open;
-  byId("toggle-palette").setAttribute("aria-pressed", String(!panel.hidden));
-  target = at;
-  if (panel.hidden) return;
-  const search = byId<HTMLInputElement>("palette-search");
-  search.focus();
-  search.select();
-}
-
 export function startPalette(): void {
-  byId("toggle-palette").onclick = () => togglePalette();
   const search = byId<HTMLInputElement>("palette-search");
   search.oninput = render;
   search.onkeydown = (event) => {
-    if (event.key === "Escape") togglePalette(false);
     if (event.key === "Enter") byId("palette-list").querySelector<HTMLElement>(".node-entry")?.click();
   };
   store.on("catalog", render);

@@ -1,17 +1,9 @@
 /** The list of what is wrong with the workflow; a click goes to the node. */
 
-import { editor, graph, store } from "../app";
+import { editor, store } from "../app";
 import { byId, h } from "../dom";
-
-export function goToNode(id: string): void {
-  const node = graph.getNodeById(Number(id.split(":", 1)[0]));
-  if (!node) return;
-  const canvas = editor();
-  canvas.setGraph(graph);
-  canvas.selectNode(node);
-  canvas.centerOnNode(node);
-  store.emit("selection");
-}
+import { icon } from "../icons";
+import { goToNode } from "../subgraphs";
 
 function render(): void {
   const panel = byId("problems");
@@ -19,7 +11,7 @@ function render(): void {
   panel.hidden = problems.length === 0;
   editor().setDirty(true, true);
   if (problems.length === 0) return panel.replaceChildren();
-  const close = h("button", { class: "close", textContent: "×", title: "Dismiss" });
+  const close = h("button", { class: "ghost close", title: "Dismiss", attrs: { "aria-label": "Dismiss" } }, icon("close"));
   close.onclick = () => store.setProblems([]);
   const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
   panel.replaceChildren(

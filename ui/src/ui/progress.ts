@@ -1,20 +1,20 @@
 /** The line at the bottom: which node runs, how far it is, how long it will take. */
 
-import { graph, store } from "../app";
+import { store } from "../app";
 import { byId, duration } from "../dom";
-import { canvasNodeId, isTerminal, secondsLeft, type JobView } from "../jobs";
+import { nodeAt } from "../subgraphs";
+import { isTerminal, secondsLeft, type JobView } from "../jobs";
 
 /** How long the result of a finished job stays in sight. */
 const LINGER_MS = 5_000;
 
 function nodeName(id: string | undefined): string {
   if (id === undefined) return "";
-  const node = graph.getNodeById(Number(canvasNodeId(id)));
-  return node?.title ?? `node ${id}`;
+  return nodeAt(id)?.title ?? `node ${id}`;
 }
 
 function runningText(job: JobView): string {
-  const node = job.currentNode === undefined ? undefined : job.nodes.get(canvasNodeId(job.currentNode));
+  const node = job.currentNode === undefined ? undefined : job.nodes.get(job.currentNode);
   const step = node?.progress ? `, step ${node.progress.value} of ${node.progress.max}` : "";
   const nodes = job.nodesTotal > 0 ? ` (${Math.min(job.nodesDone, job.nodesTotal)} of ${job.nodesTotal} nodes done)` : "";
   return `${nodeName(job.currentNode) || "Starting"}${step}${nodes}`;
@@ -32,7 +32,7 @@ function endText(job: JobView): string {
 /** The share of the whole job that is done: whole nodes plus the part of the running one. */
 export function share(job: JobView): number {
   if (job.status === "completed") return 1;
-  const current = job.currentNode === undefined ? undefined : job.nodes.get(canvasNodeId(job.currentNode));
+  const current = job.currentNode === undefined ? undefined : job.nodes.get(job.currentNode);
   const part = current?.progress ? current.progress.value / Math.max(1, current.progress.max) : 0;
   // The sampler takes nearly all the time, so its steps fill the bar while it runs.
   if (current?.progress) return part;
@@ -70,7 +70,7 @@ function render(): void {
   }
   byId("progress-text").textContent = runningText(job);
   byId<HTMLProgressElement>("progress-bar").value = share(job);
-  const node = job.currentNode === undefined ? undefined : job.nodes.get(canvasNodeId(job.currentNode));
+  const node = job.currentNode === undefined ? undefined : job.nodes.get(job.currentNode);
   const seconds = secondsLeft(node?.progress, Date.now());
   if (seconds !== undefined) left.textContent = `about ${duration(seconds)} left`;
 }

@@ -1,6 +1,7 @@
 /** Short messages in the corner. */
 
 import { byId, h } from "../dom";
+import { icon } from "../icons";
 
 type Level = "info" | "warn" | "error" | "good";
 
@@ -11,7 +12,7 @@ export function toast(level: Level, text: string): void {
   for (const old of box.querySelectorAll(".toast")) {
     if (old.querySelector("span")?.textContent === text) old.remove();
   }
-  const close = h("button", { class: "close", textContent: "×", title: "Dismiss" });
+  const close = h("button", { class: "ghost close", title: "Dismiss", attrs: { "aria-label": "Dismiss" } }, icon("close"));
   const role = level === "error" ? "alert" : "status";
   const item = h("div", { class: `toast ${level}`, attrs: { role } }, h("span", {}, text), close);
   close.onclick = () => item.remove();

@@ -1,13 +1,24 @@
 /** The bar at the top: run, cancel, queue, checkpoint, files, connection. */
 
 import type { LGraphNode } from "@comfyorg/litegraph";
-import { graph, store } from "../app";
+import { store } from "../app";
 import { byId, fileSize, h } from "../dom";
 import { ComfyNode } from "../nodes";
-import { cancel, run } from "../runner";
+import { openFile } from "../files";
+import { SHORTCUTS } from "../keys";
+import { cancel, runBatch } from "../runner";
+import { everyNode } from "../subgraphs";
+import { session } from "../session";
+import { nextScheme } from "../theme";
+import { canRedo, canUndo, redo, undo } from "../undo";
+import { fitView } from "../view";
+import { arrange } from "../arrange";
 import { assign } from "../widgets/assign";
 import { ComboField } from "../widgets/combo";
-import { download, fitView, openFile, showDefault } from "../workflow";
+import { toggleDock } from "./docks";
+import { openGallery } from "./gallerypage";
+import { openServices } from "./services";
+import { showShortcuts } from "./shortcuts";
 import { toast } from "./toasts";
 
 interface Loader {
@@ -17,7 +28,7 @@ interface Loader {
 
 /** The nodes of the workflow that choose a checkpoint. */
 function loaders(): Loader[] {
-  return graph.nodes.flatMap((node) => {
+  return everyNode().flatMap((node) => {
     if (!(node instanceof ComfyNode)) return [];
     const input = node.spec?.inputs.find(
       ({ widget }) => widget?.kind === "combo" && widget.folder === "checkpoints",
@@ -80,19 +91,33 @@ function renderConnection(): void {
   }
 }
 
-export function startTopbar(refresh: () => Promise<void>): void {
-  byId("run").onclick = () => void run();
-  byId("cancel").onclick = () => void cancel();
-  byId("save").onclick = download;
-  byId("fit").onclick = fitView;
-  byId("open").onclick = () => byId<HTMLInputElement>("file").click();
-  byId("refresh").onclick = () =>
-    void refresh().then(() => toast("info", "Nodes and checkpoints were read again."));
-  byId("reset").onclick = () => {
-    if (!window.confirm("Replace the workflow on the canvas with the default one?")) return;
-    store.forgetOwn();
-    showDefault().catch((error: Error) => toast("error", error.message));
+function renderWorkflow(): void {
+  byId("workflow-title").textContent = session.name ?? "Untitled";
+  byId("dirty").hidden = !session.dirty;
+  byId<HTMLButtonElement>("undo").disabled = !canUndo();
+  byId<HTMLButtonElement>("redo").disabled = !canRedo();
+  document.title = `${session.dirty ? "• " : ""}${session.name ?? "Comfy Services"}`;
+}
+
+/** What the buttons of the bar and the rail do. */
+function bindButtons(refresh: () => Promise<void>): void {
+  const actions: Record<string, () => void> = {
+    run: () => void runBatch(),
+    cancel: () => void cancel(),
+    undo, redo, fit: fitView, arrange,
+    "workflow-name": () => toggleDock("workflows"),
+    queue: () => toggleDock("queue-panel"),
+    "open-gallery": () => openGallery(),
+    help: () => showShortcuts(SHORTCUTS),
+    connection: openServices,
+    theme: () => toast("info", `Colours: ${nextScheme()}.`),
+    refresh: () => void refresh().then(() => toast("info", "Nodes and checkpoints were read again.")),
   };
+  for (const [id, action] of Object.entries(actions)) byId(id).onclick = action;
+}
+
+export function startTopbar(refresh: () => Promise<void>): void {
+  bindButtons(refresh);
   const file = byId<HTMLInputElement>("file");
   file.onchange = () => {
     const picked = file.files?.[0];
@@ -107,5 +132,7 @@ export function startTopbar(refresh: () => Promise<void>): void {
   store.on("graph", renderCheckpoints);
   store.on("jobs", renderQueue);
   store.on("connection", renderConnection);
+  store.on("workflow", renderWorkflow);
   renderConnection();
+  renderWorkflow();
 }

@@ -102,9 +102,9 @@ impl Attention {
         })
     }
 
-    /// Attends from `x` to `source`: itself, or the text conditioning.
-    pub(crate) fn forward(&self, x: &Tensor, source: &Tensor) -> Result<Tensor> {
-        let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(source)?, self.to_v.forward(source)?);
+    /// Attends from `x` to what the keys and values are made of: itself, or the text conditioning.
+    pub(crate) fn forward(&self, x: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
+        let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(keys)?, self.to_v.forward(values)?);
         let mixed = match self.precision {
             AttentionPrecision::Weights => attention(&q, &k, &v, self.heads, Mask::None)?,
             AttentionPrecision::F32 => {
@@ -113,5 +113,35 @@ impl Attention {
             }
         };
         self.to_out.forward(&mixed)
+    }
+
+    /// As [`Attention::forward`], with every place looking at itself only.
+    pub(crate) fn forward_identity(&self, values: &Tensor) -> Result<Tensor> {
+        self.to_out.forward(&self.to_v.forward(values)?)
+    }
+
+    /// Sums up how much attention each place gets, as the mean over the heads.
+    ///
+    /// # Shapes
+    /// `x` is `[B, Tq, C]` and `keys` `[B, Tk, C]`; the result is `[B, Tk]` in f32.
+    pub(crate) fn received(&self, x: &Tensor, keys: &Tensor) -> Result<Tensor> {
+        let (q, k) =
+            (self.to_q.forward(x)?.to_dtype(DType::F32)?, self.to_k.forward(keys)?.to_dtype(DType::F32)?);
+        let (batch, _, width) = q.dims3()?;
+        let head = width / self.heads;
+        let scale = 1.0 / (head as f64).sqrt();
+        let mut rows = Vec::with_capacity(batch);
+        for sample in 0..batch {
+            let (q, k) = (q.get(sample)?, k.get(sample)?);
+            let mut sum = Tensor::zeros(k.dim(0)?, DType::F32, q.device())?;
+            // Head by head, so that one map of scores is held at a time.
+            for at in (0..width).step_by(head) {
+                let q = (q.narrow(1, at, head)?.contiguous()? * scale)?;
+                let scores = q.matmul(&k.narrow(1, at, head)?.t()?.contiguous()?)?;
+                sum = (sum + candle_nn::ops::softmax_last_dim(&scores)?.sum(0)?)?;
+            }
+            rows.push(sum.affine(1.0 / self.heads as f64, 0.0)?);
+        }
+        Ok(Tensor::stack(&rows, 0)?)
     }
 }

@@ -1,10 +1,77 @@
 //! What changes a run of the network without changing its weights.
 
-use super::FreeU;
+use std::cell::RefCell;
+
+use candle_core::Tensor;
+
+use super::{ControlSignals, FreeU, Grounding, HyperTileRun, UsedHypernetwork};
+use crate::error::Result;
 
 /// The changes of one run; none by default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UnetChanges<'a> {
     /// Weights on the inputs of the ascending half, one after the other.
     pub free_u: &'a [FreeU],
+    /// What attention looks at is changed by these, one after the other.
+    pub hypernetworks: &'a [UsedHypernetwork],
+    /// Cuts self-attention into tiles.
+    pub hyper_tile: Option<&'a HyperTileRun>,
+    /// What becomes of the middle block's self-attention.
+    pub middle: MiddleAttention<'a>,
+    /// Texts that belong to boxes of the picture.
+    pub grounding: Option<&'a Grounding>,
+    /// What control networks add to the features.
+    pub control: Option<&'a ControlSignals>,
+}
+
+/// What becomes of the self-attention in the middle of the network.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum MiddleAttention<'a> {
+    #[default]
+    Plain,
+    /// Every place looks at itself only.
+    Identity,
+    /// It is watched how much the first layer looks at each place.
+    Watched(&'a AttentionMap),
+}
+
+/// How much attention every place of a feature map got, for each sample: `[B, places]` in f32.
+///
+/// The attention of a head sums to 1 for every place that looks, so the mean over all places is 1.
+#[derive(Debug, Default)]
+pub struct AttentionMap(RefCell<Option<Tensor>>);
+
+impl AttentionMap {
+    pub(super) fn put(&self, received: Tensor) {
+        self.0.replace(Some(received));
+    }
+
+    /// Takes what the last run left here.
+    pub fn take(&self) -> Option<Tensor> {
+        self.0.take()
+    }
+}
+
+/// Where a transformer stands in the network.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub changes: UnetChanges<'a>,
+    /// Rows and columns of the latent.
+    pub latent: [usize; 2],
+    /// Channels of the first level.
+    pub first_width: usize,
+    pub middle: bool,
+    /// How many transformers come before it.
+    pub transformer: usize,
+}
+
+impl UnetChanges<'_> {
+    /// Returns what keys and values are made of, for attention to `source`.
+    pub(super) fn sources(&self, source: &Tensor) -> Result<[Tensor; 2]> {
+        let mut both = [source.clone(), source.clone()];
+        for used in self.hypernetworks {
+            both = used.apply(both)?;
+        }
+        Ok(both)
+    }
 }

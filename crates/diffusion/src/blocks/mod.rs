@@ -2,8 +2,13 @@
 
 mod attention;
 mod changes;
+mod control_signals;
 mod cpu;
+mod descent;
 mod free_u;
+mod gligen;
+mod hyper_tile;
+mod hypernetwork;
 mod layers;
 mod residual;
 mod timestep;
@@ -11,8 +16,13 @@ mod transformer;
 mod unet;
 
 pub(crate) use attention::{AttentionPrecision, Mask, attention};
-pub use changes::UnetChanges;
+pub use changes::{AttentionMap, MiddleAttention, UnetChanges};
+pub use control_signals::ControlSignals;
+pub(crate) use descent::{Descent, DescentInputs};
 pub use free_u::FreeU;
+pub use gligen::{Gligen, GroundedBox, Grounding};
+pub use hyper_tile::{HyperTile, HyperTileRun};
+pub use hypernetwork::{Hypernetwork, UsedHypernetwork};
 pub(crate) use layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
 pub(crate) use residual::{Residual, ResidualNames};
 pub(crate) use timestep::timestep_embedding;

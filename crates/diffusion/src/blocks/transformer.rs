@@ -3,6 +3,7 @@
 use candle_core::{D, Tensor};
 
 use super::attention::{Attention, AttentionPrecision};
+use super::changes::{MiddleAttention, Place};
 use super::cpu::{self, Geglu};
 use super::layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
 use crate::checkpoint::Weights;
@@ -59,7 +60,7 @@ impl SpatialTransformer {
 
     /// # Shapes
     /// `x` is `[B, C, H, W]`, `context` is `[B, T, D]`; the result is shaped as `x`.
-    pub(crate) fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, context: &Tensor, place: &Place<'_>) -> Result<Tensor> {
         let (batch, channels, height, width) = x.dims4()?;
         let to_tokens = |x: &Tensor| x.flatten_from(2)?.transpose(1, 2);
         let to_map = |x: &Tensor| x.transpose(1, 2)?.reshape((batch, channels, height, width));
@@ -68,8 +69,8 @@ impl SpatialTransformer {
             Projections::Convolution { input, .. } => to_tokens(&input.forward(&normed)?)?.contiguous()?,
             Projections::Linear { input, .. } => input.forward(&to_tokens(&normed)?)?,
         };
-        for block in &self.blocks {
-            tokens = block.forward(&tokens, context)?;
+        for (depth, block) in self.blocks.iter().enumerate() {
+            tokens = block.forward(&tokens, context, place, depth)?;
         }
         let map = match &self.projections {
             Projections::Convolution { output, .. } => output.forward(&to_map(&tokens)?)?,
@@ -107,17 +108,41 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
-        let normed = self.norm1.forward(x)?;
-        let x = (self.attn1.forward(&normed, &normed)? + x)?;
-        let x = (self.attn2.forward(&self.norm2.forward(&x)?, context)? + x)?;
+    fn forward(&self, x: &Tensor, context: &Tensor, place: &Place<'_>, depth: usize) -> Result<Tensor> {
+        let x = (self.look_around(&self.norm1.forward(x)?, place, depth)? + x)?;
+        let x = match place.changes.grounding {
+            None => x,
+            Some(grounding) => grounding.fuse(place.transformer, x)?,
+        };
+        let [keys, values] = place.changes.sources(context)?;
+        let x = (self.attn2.forward(&self.norm2.forward(&x)?, &keys, &values)? + x)?;
         let gated = geglu(&self.gate.forward(&self.norm3.forward(&x)?)?)?;
         Ok((self.output.forward(&gated)? + x)?)
+    }
+
+    /// Self-attention, as the place wants it.
+    fn look_around(&self, x: &Tensor, place: &Place<'_>, depth: usize) -> Result<Tensor> {
+        let [keys, values] = place.changes.sources(x)?;
+        match place.changes.middle {
+            MiddleAttention::Identity if place.middle => return self.attn1.forward_identity(&values),
+            MiddleAttention::Watched(map) if place.middle && depth == 0 => {
+                map.put(self.attn1.received(x, &keys)?);
+            }
+            _ => {}
+        }
+        let (_, places, width) = x.dims3()?;
+        match place.changes.hyper_tile.and_then(|run| run.tiles(width, places, place)) {
+            None => self.attn1.forward(x, &keys, &values),
+            Some(tiles) => {
+                let (keys, values) = (tiles.bands(&keys)?, tiles.bands(&values)?);
+                tiles.join(&self.attn1.forward(&tiles.cut(x)?, &keys, &values)?)
+            }
+        }
     }
 }
 
 /// Multiplies the first half of the last dimension by the exact (erf) GELU of the second half.
-fn geglu(x: &Tensor) -> Result<Tensor> {
+pub(super) fn geglu(x: &Tensor) -> Result<Tensor> {
     if cpu::takes(x) {
         return Ok(x.contiguous()?.apply_op1_no_bwd(&Geglu)?);
     }

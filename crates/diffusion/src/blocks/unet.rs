@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::changes::Place;
 use super::{
     AttentionPrecision, Conv2d, ConvShape, GroupNorm, Linear, Residual, ResidualNames, SpatialTransformer,
     TransformerShape, UnetChanges, timestep_embedding,
@@ -17,7 +18,7 @@ pub struct Unet {
     time_embed: [Linear; 2],
     vector_embed: Option<[Linear; 2]>,
     input_blocks: Vec<Input>,
-    middle: (Option<Stage>, Option<Residual>),
+    middle: Middle,
     output_blocks: Vec<(Stage, Option<Conv2d>)>,
     norm: GroupNorm,
     output: Conv2d,
@@ -25,14 +26,44 @@ pub struct Unet {
 
 /// An entry of the descending half.
 #[derive(Debug)]
-enum Input {
+pub(super) enum Input {
     Convolution(Conv2d),
     Stage(Box<Stage>),
 }
 
+impl Input {
+    /// Loads the whole descending half.
+    pub(super) fn load_all(
+        weights: &Weights<'_>,
+        config: &UnetConfig,
+        precision: AttentionPrecision,
+    ) -> Result<Vec<Self>> {
+        let input = |(i, block): (usize, &InputBlock)| {
+            let weights = weights.part(format_args!("input_blocks.{i}"));
+            Ok(match block {
+                InputBlock::Stem { channels } => {
+                    let shape = ConvShape::same(config.in_channels, *channels);
+                    Self::Convolution(Conv2d::load(&weights.part("0"), shape)?)
+                }
+                InputBlock::Downsample { channels } => {
+                    let shape = ConvShape { stride: 2, ..ConvShape::same(*channels, *channels) };
+                    Self::Convolution(Conv2d::load(&weights.part("0.op"), shape)?)
+                }
+                InputBlock::Residual(block) => {
+                    Self::Stage(Box::new(Stage::load(&weights, config, block, precision)?))
+                }
+            })
+        };
+        config.input_blocks.iter().enumerate().map(input).collect()
+    }
+}
+
+/// What stands between the halves.
+pub(super) type Middle = (Option<Stage>, Option<Residual>);
+
 /// A residual block and, at the levels that have one, its transformer.
 #[derive(Debug)]
-struct Stage {
+pub(super) struct Stage {
     residual: Residual,
     transformer: Option<SpatialTransformer>,
 }
@@ -46,23 +77,7 @@ impl Unet {
         precision: AttentionPrecision,
     ) -> Result<Self> {
         let embed = config.time_embed_dim;
-        let input = |(i, block): (usize, &InputBlock)| {
-            let weights = weights.part(format_args!("input_blocks.{i}"));
-            Ok(match block {
-                InputBlock::Stem { channels } => {
-                    let shape = ConvShape::same(config.in_channels, *channels);
-                    Input::Convolution(Conv2d::load(&weights.part("0"), shape)?)
-                }
-                InputBlock::Downsample { channels } => {
-                    let shape = ConvShape { stride: 2, ..ConvShape::same(*channels, *channels) };
-                    Input::Convolution(Conv2d::load(&weights.part("0.op"), shape)?)
-                }
-                InputBlock::Residual(block) => {
-                    Input::Stage(Box::new(Stage::load(&weights, &config, block, precision)?))
-                }
-            })
-        };
-        let input_blocks = config.input_blocks.iter().enumerate().map(input).collect::<Result<_>>()?;
+        let input_blocks = Input::load_all(weights, &config, precision)?;
         let middle = load_middle(&weights.part("middle_block"), &config, precision)?;
         let mut output_blocks = Vec::with_capacity(config.output_blocks.len());
         for (i, block) in config.output_blocks.iter().enumerate() {
@@ -135,28 +150,42 @@ impl Unet {
         // Every block applies SiLU to the embedding first, so it is done once here.
         let embedding = embedding.silu()?;
         let context = context.to_dtype(self.dtype)?;
+        let latent = [x.dim(2)?, x.dim(3)?];
+        let first_width = self.config.model_channels;
+        let mut place = Place { changes, latent, first_width, middle: false, transformer: 0 };
 
         let mut h = x.to_dtype(self.dtype)?;
         let mut skips = Vec::with_capacity(self.input_blocks.len());
-        for block in &self.input_blocks {
+        for (i, block) in self.input_blocks.iter().enumerate() {
             h = match block {
                 Input::Convolution(convolution) => convolution.forward(&h)?,
-                Input::Stage(stage) => stage.forward(&h, &embedding, &context)?,
+                Input::Stage(stage) => stage.forward(&h, &embedding, &context, &mut place)?,
             };
+            if let Some(control) = changes.control {
+                h = control.add_to_input(i, h)?;
+            }
             skips.push(h.clone());
         }
         if let Some(stage) = &self.middle.0 {
-            h = stage.forward(&h, &embedding, &context)?;
+            place.middle = true;
+            h = stage.forward(&h, &embedding, &context, &mut place)?;
+            place.middle = false;
         }
         if let Some(residual) = &self.middle.1 {
             h = residual.forward(&h, Some(&embedding))?;
         }
+        if let Some(control) = changes.control {
+            h = control.add_to_middle(h)?;
+        }
         for (stage, upsample) in &self.output_blocks {
             let mut skip = skips.pop().expect("the layout was checked to have one skip per output block");
+            if let Some(control) = changes.control {
+                skip = control.add_to_skip(skips.len(), skip)?;
+            }
             for weigh in changes.free_u {
                 (h, skip) = weigh.apply(h, skip, self.config.model_channels)?;
             }
-            h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context)?;
+            h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context, &mut place)?;
             if let (Some(convolution), Some(next)) = (upsample, skips.last()) {
                 // An odd size was rounded up on the way down, so the target size is the skip's, not twice ours.
                 let (_, _, height, width) = next.dims4()?;
@@ -200,7 +229,7 @@ impl Unet {
 }
 
 /// Loads the two layers that an embedding runs through.
-fn load_embedding(
+pub(super) fn load_embedding(
     weights: &Weights<'_>,
     names: [&str; 2],
     [width, embed]: [usize; 2],
@@ -211,16 +240,16 @@ fn load_embedding(
     ])
 }
 
-fn embed(layers: &[Linear; 2], x: &Tensor) -> Result<Tensor> {
+pub(super) fn embed(layers: &[Linear; 2], x: &Tensor) -> Result<Tensor> {
     layers[1].forward(&layers[0].forward(x)?.silu()?)
 }
 
 /// Loads what stands between the halves: a block with its transformer, one without, the first only, or nothing.
-fn load_middle(
+pub(super) fn load_middle(
     weights: &Weights<'_>,
     config: &UnetConfig,
     precision: AttentionPrecision,
-) -> Result<(Option<Stage>, Option<Residual>)> {
+) -> Result<Middle> {
     let Some(first) = config.middle.first() else { return Ok((None, None)) };
     let stage = Stage::load(weights, config, first, precision)?;
     let Some(second) = config.middle.get(1) else { return Ok((Some(stage), None)) };
@@ -253,11 +282,17 @@ impl Stage {
         Ok(Self { residual, transformer: (block.depth > 0).then(transformer).transpose()? })
     }
 
-    fn forward(&self, x: &Tensor, embedding: &Tensor, context: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        embedding: &Tensor,
+        context: &Tensor,
+        place: &mut Place<'_>,
+    ) -> Result<Tensor> {
         let h = self.residual.forward(x, Some(embedding))?;
-        match &self.transformer {
-            Some(transformer) => transformer.forward(&h, context),
-            None => Ok(h),
-        }
+        let Some(transformer) = &self.transformer else { return Ok(h) };
+        let h = transformer.forward(&h, context, place)?;
+        place.transformer += 1;
+        Ok(h)
     }
 }

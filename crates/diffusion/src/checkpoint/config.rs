@@ -56,7 +56,7 @@ pub enum InputBlock {
 }
 
 impl InputBlock {
-    fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         match self {
             Self::Stem { channels } | Self::Downsample { channels } => *channels,
             Self::Residual(block) => block.out_channels,
@@ -116,29 +116,29 @@ impl VaeConfig {
 }
 
 /// Lookup of shapes below a prefix.
-pub(super) struct Shapes<'a> {
-    pub(super) header: &'a CheckpointHeader,
-    pub(super) prefix: &'a str,
+pub(crate) struct Shapes<'a> {
+    pub(crate) header: &'a CheckpointHeader,
+    pub(crate) prefix: &'a str,
 }
 
 impl<'a> Shapes<'a> {
-    pub(super) fn get(&self, name: &str) -> Option<&'a [usize]> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a [usize]> {
         self.header.shape(&format!("{}{name}", self.prefix))
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Shape of a tensor that must be there with the given rank.
-    pub(super) fn need<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], String> {
+    pub(crate) fn need<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], String> {
         let shape = self.get(name).ok_or_else(|| format!("no `{}{name}`", self.prefix))?;
         shape
             .try_into()
             .map_err(|_| format!("`{}{name}` has shape {shape:?}, expected rank {RANK}", self.prefix))
     }
 
-    pub(super) fn count(&self, name: impl Fn(usize) -> String) -> usize {
+    pub(crate) fn count(&self, name: impl Fn(usize) -> String) -> usize {
         (0..).take_while(|&i| self.has(&name(i))).count()
     }
 }
@@ -150,9 +150,35 @@ impl UnetConfig {
     /// Reads the layout of the diffusion model in `header`.
     pub fn from_header(header: &CheckpointHeader) -> Result<Self, String> {
         let shapes = Shapes { header, prefix: Self::PREFIX };
+        let (mut config, mut transformers) = Self::read_descent(&shapes)?;
+        [config.out_channels, ..] = shapes.need::<4>("out.2.weight")?;
+        while shapes.has(&format!("output_blocks.{}.0.in_layers.2.weight", config.output_blocks.len())) {
+            let name = format!("output_blocks.{}", config.output_blocks.len());
+            let residual = transformers.residual(&shapes, &name)?;
+            let place = if residual.depth > 0 { 2 } else { 1 };
+            let upsample = shapes.has(&format!("{name}.{place}.conv.weight"));
+            config.output_blocks.push(OutputBlock { residual, upsample });
+        }
+        config.set_transformers(&transformers);
+        if config.context_dim == 0 {
+            return Err("no cross-attention, so it takes no text conditioning".into());
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads the layout of a network below `prefix` that has only the descending half and the middle.
+    ///
+    /// Without transformers its `context_dim` is 0.
+    pub(crate) fn descent(header: &CheckpointHeader, prefix: &str) -> Result<Self, String> {
+        let (config, _) = Self::read_descent(&Shapes { header, prefix })?;
+        config.check_descent()?;
+        Ok(config)
+    }
+
+    fn read_descent(shapes: &Shapes<'_>) -> Result<(Self, Transformers), String> {
         let [model_channels, in_channels, ..] = shapes.need::<4>("input_blocks.0.0.weight")?;
         let [time_embed_dim, _] = shapes.need::<2>("time_embed.0.weight")?;
-        let [out_channels, ..] = shapes.need::<4>("out.2.weight")?;
         let mut transformers = Transformers::default();
         let mut input_blocks = vec![InputBlock::Stem { channels: model_channels }];
         for i in 1.. {
@@ -161,41 +187,35 @@ impl UnetConfig {
                 let [channels, ..] = shapes.need::<4>(&format!("{name}.0.op.weight"))?;
                 input_blocks.push(InputBlock::Downsample { channels });
             } else if shapes.has(&format!("{name}.0.in_layers.2.weight")) {
-                input_blocks.push(InputBlock::Residual(transformers.residual(&shapes, &name)?));
+                input_blocks.push(InputBlock::Residual(transformers.residual(shapes, &name)?));
             } else {
                 break;
             }
         }
-        let middle = transformers.middle(&shapes)?;
-        let mut output_blocks = Vec::new();
-        while shapes.has(&format!("output_blocks.{}.0.in_layers.2.weight", output_blocks.len())) {
-            let name = format!("output_blocks.{}", output_blocks.len());
-            let residual = transformers.residual(&shapes, &name)?;
-            let place = if residual.depth > 0 { 2 } else { 1 };
-            let upsample = shapes.has(&format!("{name}.{place}.conv.weight"));
-            output_blocks.push(OutputBlock { residual, upsample });
-        }
-        let Transformers { context_dim: Some(context_dim), linear } = transformers else {
-            return Err("no cross-attention, so it takes no text conditioning".into());
-        };
-        let linear_projections = linear == Some(true);
+        let middle = transformers.middle(shapes)?;
         let label = "label_emb.0.0.weight";
         let adm_channels = if shapes.has(label) { Some(shapes.need::<2>(label)?[1]) } else { None };
-        let config = Self {
+        let mut config = Self {
             in_channels,
-            out_channels,
+            out_channels: 0,
             model_channels,
             time_embed_dim,
-            context_dim,
+            context_dim: 0,
             adm_channels,
-            linear_projections,
-            heads: if linear_projections { Heads::Width(64) } else { Heads::Count(8) },
+            linear_projections: false,
+            heads: Heads::Count(8),
             input_blocks,
             middle,
-            output_blocks,
+            output_blocks: Vec::new(),
         };
-        config.check()?;
-        Ok(config)
+        config.set_transformers(&transformers);
+        Ok((config, transformers))
+    }
+
+    fn set_transformers(&mut self, found: &Transformers) {
+        self.context_dim = found.context_dim.unwrap_or_default();
+        self.linear_projections = found.linear == Some(true);
+        self.heads = if self.linear_projections { Heads::Width(64) } else { Heads::Count(8) };
     }
 
     /// Checks what tensor shapes alone do not: that blocks fit on each other and widths can be divided.
@@ -204,6 +224,23 @@ impl UnetConfig {
             let (down, up) = (self.input_blocks.len(), self.output_blocks.len());
             return Err(format!("{down} input blocks do not pair with {up} output blocks"));
         }
+        let mut channels = self.check_descent()?;
+        for (block, skip) in self.output_blocks.iter().zip(self.input_blocks.iter().rev()) {
+            self.check_residual(&block.residual, channels + skip.channels())?;
+            channels = block.residual.out_channels;
+        }
+        let downs =
+            self.input_blocks.iter().filter(|block| matches!(block, InputBlock::Downsample { .. })).count();
+        let ups = self.output_blocks.iter().filter(|block| block.upsample).count();
+        if downs != ups {
+            return Err(format!("{downs} downsampling steps do not pair with {ups} upsampling steps"));
+        }
+        Ok(())
+    }
+
+    /// Checks the half that every network has and returns its last width.
+    fn check_descent(&self) -> Result<usize, String> {
+        check_width(self.model_channels)?;
         let mut channels = self.model_channels;
         for block in &self.input_blocks {
             if let InputBlock::Residual(residual) = block {
@@ -220,17 +257,7 @@ impl UnetConfig {
             self.check_residual(block, channels)?;
             channels = block.out_channels;
         }
-        for (block, skip) in self.output_blocks.iter().zip(self.input_blocks.iter().rev()) {
-            self.check_residual(&block.residual, channels + skip.channels())?;
-            channels = block.residual.out_channels;
-        }
-        let downs =
-            self.input_blocks.iter().filter(|block| matches!(block, InputBlock::Downsample { .. })).count();
-        let ups = self.output_blocks.iter().filter(|block| block.upsample).count();
-        if downs != ups {
-            return Err(format!("{downs} downsampling steps do not pair with {ups} upsampling steps"));
-        }
-        check_width(self.model_channels)
+        Ok(channels)
     }
 
     fn check_residual(&self, block: &ResidualBlock, in_channels: usize) -> Result<(), String> {

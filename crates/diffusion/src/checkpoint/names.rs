@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::config::UnetConfig;
+use super::control_names::control_rules;
 use super::header::TensorInfo;
 
-type Tensors = BTreeMap<String, TensorInfo>;
+pub(super) type Tensors = BTreeMap<String, TensorInfo>;
 /// Names within a part, theirs and ours.
 pub(crate) type Inner = &'static [(&'static str, &'static str)];
 
@@ -26,7 +27,7 @@ pub(crate) const UNET_RESIDUAL: Inner = &[
     ("conv_shortcut", "skip_connection"),
 ];
 /// Transformers have the same names inside.
-const SAME: Inner = &[];
+pub(super) const SAME: Inner = &[];
 /// Layers outside of all blocks.
 pub(crate) const UNET_TOP: Inner = &[
     ("conv_in", "input_blocks.0.0"),
@@ -66,7 +67,9 @@ pub(super) fn to_single_file(tensors: Tensors) -> Tensors {
         && tensors.contains_key("up_blocks.0.resnets.0.conv1.weight")
         && tensors.contains_key("conv_in.weight")
     {
-        rules.extend(unet_rules(&tensors));
+        rules.extend(unet_rules(&tensors, UnetConfig::PREFIX));
+    } else if let Some(found) = control_rules(&tensors) {
+        rules.extend(found);
     } else if let Some(prefix) = foreign_unet_prefix(&tensors) {
         rules.push(Rule::new(prefix, UnetConfig::PREFIX, SAME));
     }
@@ -105,14 +108,14 @@ fn as_point_convolution(name: &str, mut info: TensorInfo) -> TensorInfo {
 }
 
 /// Everything below one name moves to another.
-struct Rule {
+pub(super) struct Rule {
     from: String,
     to: String,
     inner: Inner,
 }
 
 impl Rule {
-    fn new(from: impl Into<String>, to: impl Into<String>, inner: Inner) -> Self {
+    pub(super) fn new(from: impl Into<String>, to: impl Into<String>, inner: Inner) -> Self {
         Self { from: from.into(), to: to.into(), inner }
     }
 
@@ -126,13 +129,12 @@ impl Rule {
     }
 }
 
-fn count(tensors: &Tensors, name: impl Fn(usize) -> String) -> usize {
+pub(super) fn count(tensors: &Tensors, name: impl Fn(usize) -> String) -> usize {
     (0..).take_while(|&i| tensors.contains_key(&name(i))).count()
 }
 
 /// Diffusers counts blocks per level, the single-file layout counts all in a row.
-fn unet_rules(tensors: &Tensors) -> Vec<Rule> {
-    let ours = UnetConfig::PREFIX;
+pub(super) fn unet_rules(tensors: &Tensors, ours: &str) -> Vec<Rule> {
     let has_attention =
         |name: &str| tensors.contains_key(&format!("{name}.transformer_blocks.0.attn1.to_q.weight"));
     let mut rules = Vec::new();

@@ -12,7 +12,7 @@ use safetensors::Dtype;
 
 use super::float8::Float8;
 use super::header::{CheckpointHeader, TensorInfo};
-use crate::adapters::Patches;
+use crate::changes::Patches;
 use crate::error::{Error, Result};
 
 /// Elements converted at a time by one thread: small enough to stay in cache, large enough for the disk.
@@ -103,6 +103,25 @@ impl WeightFile {
         Ok(values)
     }
 
+    /// Reads a tensor as f32 values, scaled by the factor that belongs to it, rounded to a format and then changed.
+    /// `None` if the file does not have it.
+    pub(crate) fn read_changed(
+        &self,
+        key: &str,
+        stored_as: Option<Float8>,
+        patches: &Patches,
+    ) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
+        let Some(info) = self.header.get(key) else { return Ok(None) };
+        let mut values = self.read_f32(key, info)?;
+        if let Some(scale) = self.scale(key)? {
+            values.par_iter_mut().for_each(|value| *value *= scale);
+        }
+        if let Some(format) = stored_as {
+            values.par_iter_mut().for_each(|value| *value = format.round(*value));
+        }
+        Ok(Some((patches.apply(key, values, &info.shape)?, info.shape.clone())))
+    }
+
     fn read_float8(&self, format: Float8, out: &mut [f32], offset: u64) -> Result<()> {
         let mut stored = vec![0u8; out.len()];
         self.read_at(&mut stored, offset)?;
@@ -172,17 +191,42 @@ pub struct Weights<'a> {
     counter: &'a LoadCounter,
     prefix: String,
     stored_as: Option<Float8>,
+    base: Option<Base<'a>>,
+}
+
+/// Other weights that those of a file are a change of.
+#[derive(Clone)]
+struct Base<'a> {
+    weights: &'a Weights<'a>,
+    /// Length of the prefix that the base's names lack.
+    cut: usize,
+    join: Join,
+}
+
+/// How weights and those they are based on make one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// By adding up, where both have a tensor.
+    Sum,
+    /// Tensors that the file lacks are the base's, plus the product of `up` and `down` where the file has these.
+    LowRank,
 }
 
 impl<'a> Weights<'a> {
     /// Starts at `prefix`, which is either empty or ends in a dot.
     pub fn new(file: &'a WeightFile, target: &'a Target, counter: &'a LoadCounter, prefix: &str) -> Self {
-        Self { file, target, counter, prefix: prefix.into(), stored_as: None }
+        Self { file, target, counter, prefix: prefix.into(), stored_as: None, base: None }
     }
 
     /// Rounds every weight as a file of that format would hold it.
     pub fn stored_as(self, format: Option<Float8>) -> Self {
         Self { stored_as: format, ..self }
+    }
+
+    /// Takes the file's weights as changes of others, which stand at their own prefix.
+    pub(crate) fn over(self, weights: &'a Weights<'a>, join: Join) -> Self {
+        let base = Base { weights, cut: self.prefix.len(), join };
+        Self { base: Some(base), ..self }
     }
 
     /// Bytes loaded so far through this view and the others of the same loader.
@@ -210,26 +254,68 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If it is missing, of another shape, of a type that holds no weights, or cannot be read.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let key = format!("{}{name}", self.prefix);
-        let Some(info) = self.file.header.get(&key) else {
-            return Err(Error::MissingTensor { key });
-        };
-        if info.shape != shape {
-            return Err(Error::TensorShape { key, expected: shape.into(), found: info.shape.clone() });
-        }
-        let mut values = self.file.read_f32(&key, info)?;
-        if let Some(scale) = self.file.scale(&key)? {
-            values.par_iter_mut().for_each(|value| *value *= scale);
-        }
-        if let Some(format) = self.stored_as {
-            values.par_iter_mut().for_each(|value| *value = format.round(*value));
-        }
-        let values = self.target.patches.apply(&key, values, shape)?;
+        let values = self.values(&format!("{}{name}", self.prefix), shape)?;
         let tensor = Tensor::from_vec(values, Shape::from(shape), &Device::Cpu)?
             .to_dtype(self.target.dtype)?
             .to_device(&self.target.device)?;
         let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
         self.counter.0.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(tensor)
+    }
+
+    /// Reads the values of a tensor by its whole key, joined with those they are based on.
+    fn values(&self, key: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let Some(Base { weights, cut, join }) = &self.base else { return self.own_values(key, shape) };
+        let in_base = format!("{}{}", weights.prefix, &key[*cut..]);
+        let add = |mut values: Vec<f32>, more: &[f32]| {
+            values.par_iter_mut().zip(more).for_each(|(value, more)| *value += more);
+            values
+        };
+        match join {
+            Join::Sum if weights.file.header.contains(&in_base) => {
+                Ok(add(self.own_values(key, shape)?, &weights.values(&in_base, shape)?))
+            }
+            Join::LowRank if !self.file.header.contains(key) => {
+                let values = weights.values(&in_base, shape)?;
+                Ok(match self.product(key, shape)? {
+                    Some(product) => add(values, &product),
+                    None => values,
+                })
+            }
+            Join::Sum | Join::LowRank => self.own_values(key, shape),
+        }
+    }
+
+    /// Multiplies the two factors of a change to a weight, if the file has them.
+    fn product(&self, key: &str, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+        let Some(layer) = key.strip_suffix(".weight") else { return Ok(None) };
+        let factor = |name: &str| {
+            let key = format!("{layer}.{name}");
+            let Some(info) = self.file.header.get(&key) else { return Ok(None) };
+            if info.shape.len() < 2 || info.shape.contains(&0) {
+                return Err(Error::TensorShape { key, expected: shape.into(), found: info.shape.clone() });
+            }
+            let values =
+                Tensor::from_vec(self.file.read_f32(&key, info)?, info.shape.as_slice(), &Device::Cpu)?;
+            Ok(Some(values.flatten_from(1)?))
+        };
+        let (Some(up), Some(down)) = (factor("up")?, factor("down")?) else { return Ok(None) };
+        let expected = [shape[0], shape[1..].iter().product()];
+        if [up.dim(0)?, down.dim(1)?] != expected || up.dim(1)? != down.dim(0)? {
+            let found = [up.dims(), down.dims()].concat();
+            return Err(Error::TensorShape { key: format!("{layer}.up"), expected: expected.into(), found });
+        }
+        Ok(Some(up.matmul(&down)?.flatten_all()?.to_vec1()?))
+    }
+
+    fn own_values(&self, key: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        if let Some(info) = self.file.header.get(key)
+            && info.shape != shape
+        {
+            let (key, expected, found) = (key.into(), shape.into(), info.shape.clone());
+            return Err(Error::TensorShape { key, expected, found });
+        }
+        let read = self.file.read_changed(key, self.stored_as, &self.target.patches)?;
+        read.map(|(values, _)| values).ok_or_else(|| Error::MissingTensor { key: key.into() })
     }
 }

@@ -2,16 +2,22 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::after_guidance::{AfterGuidance, blur_attended};
 use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
+use super::grounding::GroundedText;
+use super::guidance_formulas::{BeforeGuidance, Memory, optimised_scale, perpendicular, towards_direction};
 use super::model_inputs::ModelInputs;
 use super::prediction::Prediction;
 use super::regions::{Placed, Region, RegionMask, Sum, place};
 use super::rules::{DualStyle, GuidanceRule, is_one, rescaled, toward};
 use super::schedule::NoiseSchedule;
+use crate::blocks::{AttentionMap, MiddleAttention};
+use crate::control::ControlUse;
 
 /// Predicts the noise in a latent; the network behind a checkpoint's model part.
 pub trait NoisePredictor {
@@ -23,6 +29,26 @@ pub trait NoisePredictor {
     /// # Errors
     /// Fails if the network does.
     fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor>;
+
+    /// As [`NoisePredictor::predict`], with a wish for the self-attention in the middle of the network.
+    ///
+    /// # Errors
+    /// As [`NoisePredictor::predict`]; also if the network has no such thing.
+    fn predict_watched(
+        &self,
+        x_scaled: &Tensor,
+        timestep: &Tensor,
+        inputs: &ModelInputs,
+        middle: MiddleAttention<'_>,
+    ) -> Result<Tensor> {
+        match middle {
+            MiddleAttention::Plain => self.predict(x_scaled, timestep, inputs),
+            _ => Err(SamplingError::Unsupported {
+                feature: "guidance by attention",
+                reason: "the network has no self-attention in its middle".into(),
+            }),
+        }
+    }
 }
 
 /// One prompt of a side, with where, when and how strongly it counts.
@@ -34,6 +60,8 @@ pub struct ConditioningEntry {
     pub vector: Option<Tensor>,
     /// Channels put behind those of the latent, for the model families that take them, `[B,C,h,w]` or `[1,C,h,w]`.
     pub concat: Option<Tensor>,
+    /// Texts that belong to boxes of the picture.
+    pub grounding: Option<GroundedText>,
     pub area: Option<Region>,
     pub mask: Option<RegionMask>,
     /// Weight against the other entries of the side.
@@ -41,6 +69,10 @@ pub struct ConditioningEntry {
     /// Share of the run at which the entry starts and ends to count.
     pub start_percent: f64,
     pub end_percent: f64,
+    /// Control networks, one after the other.
+    pub controls: Vec<Arc<ControlUse>>,
+    /// Whether they also count for the other sides, where these have none of their own.
+    pub control_for_all: bool,
 }
 
 impl ConditioningEntry {
@@ -50,11 +82,14 @@ impl ConditioningEntry {
             embedding,
             vector: None,
             concat: None,
+            grounding: None,
             area: None,
             mask: None,
             strength: 1.0,
             start_percent: 0.0,
             end_percent: 1.0,
+            controls: Vec::new(),
+            control_for_all: false,
         }
     }
 
@@ -86,6 +121,11 @@ pub struct CfgDenoiser<'a> {
     rule: GuidanceRule,
     /// Share of the guided estimate that is brought back to the deviation of the positive one.
     rescale: Option<f64>,
+    /// What is done to every guided estimate, in this order.
+    after: &'a [AfterGuidance],
+    /// What is done to both estimates before they are joined, in this order, and what it keeps.
+    before: &'a [BeforeGuidance],
+    memories: RefCell<Vec<Memory>>,
     /// The sides at the size of the latent that was last seen.
     placed: RefCell<Option<PlacedSides>>,
 }
@@ -126,6 +166,7 @@ impl<'a> CfgDenoiser<'a> {
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, .. } => {
                 (3, vec![cfg_conds, cfg_cond2_negative])
             }
+            GuidanceRule::Perpendicular { cfg, neg_scale } => (3, vec![cfg, neg_scale]),
         };
         if let Some(cfg) = strengths.iter().find(|cfg| !cfg.is_finite()) {
             return Err(SamplingError::invalid("cfg", format!("{cfg} is not a finite number")));
@@ -136,7 +177,18 @@ impl<'a> CfgDenoiser<'a> {
         }
         sides.iter().copied().flatten().try_for_each(ConditioningEntry::validate)?;
         let (sides, prediction) = (sides.to_vec(), Prediction::default());
-        Ok(Self { predictor, schedule, prediction, sides, rule, rescale: None, placed: RefCell::default() })
+        Ok(Self {
+            predictor,
+            schedule,
+            prediction,
+            sides,
+            rule,
+            rescale: None,
+            after: &[],
+            before: &[],
+            memories: RefCell::default(),
+            placed: RefCell::default(),
+        })
     }
 
     /// Sets what the network's output means.
@@ -148,6 +200,19 @@ impl<'a> CfgDenoiser<'a> {
     /// Brings a share of every guided estimate back to the deviation of the positive one.
     pub fn rescale(mut self, share: Option<f64>) -> Self {
         self.rescale = share;
+        self
+    }
+
+    /// Sets what is done to every guided estimate.
+    pub fn after(mut self, after: &'a [AfterGuidance]) -> Self {
+        self.after = after;
+        self
+    }
+
+    /// Sets what is done to both estimates before they are joined.
+    pub fn before(mut self, before: &'a [BeforeGuidance]) -> Self {
+        self.before = before;
+        self.memories = RefCell::new(vec![Memory::default(); before.len()]);
         self
     }
 
@@ -166,6 +231,16 @@ impl<'a> CfgDenoiser<'a> {
 
     /// Returns the estimate of x0 for each side (by its place), weighted over its active entries.
     fn evaluate<const N: usize>(&self, x: &Tensor, sigma: f64, sides: [usize; N]) -> Result<[Tensor; N]> {
+        self.evaluate_as(x, sigma, sides, View::Plain)
+    }
+
+    fn evaluate_as<const N: usize>(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        sides: [usize; N],
+        view: View<'_>,
+    ) -> Result<[Tensor; N]> {
         let placed = self.placed(x)?;
         let entries: Vec<(usize, &Placed)> = sides
             .iter()
@@ -173,7 +248,8 @@ impl<'a> CfgDenoiser<'a> {
             .flat_map(|(result, side)| placed[*side].iter().map(move |entry| (result, entry)))
             .filter(|(_, entry)| entry.active(sigma))
             .collect();
-        let estimates = self.estimate_all(x, sigma, &entries)?;
+        let watched = |result: usize| matches!(view, View::Watched(side, _) if side == sides[result]);
+        let estimates = self.estimate_all(x, sigma, &entries, view, &watched)?;
         let mut sums: [Sum; N] = std::array::from_fn(|_| Sum::default());
         for ((result, entry), estimate) in entries.iter().zip(estimates) {
             sums[*result].add(entry, &estimate, x.dims())?;
@@ -182,19 +258,28 @@ impl<'a> CfgDenoiser<'a> {
         Ok(results.try_into().expect("one result was made per side"))
     }
 
-    /// Estimates x0 once per entry, each for its part of the latent; parts of one size go together.
-    fn estimate_all(&self, x: &Tensor, sigma: f64, entries: &[(usize, &Placed)]) -> Result<Vec<Tensor>> {
-        let size = |i: usize| entries[i].1.area.map(|area| (area.width, area.height));
+    /// Estimates x0 once per entry, each for its part of the latent; parts of one size go together, unless other
+    /// control networks or boxes count for them.
+    fn estimate_all(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        entries: &[(usize, &Placed)],
+        view: View<'_>,
+        watched: &dyn Fn(usize) -> bool,
+    ) -> Result<Vec<Tensor>> {
         let mut estimates = vec![None; entries.len()];
         let mut left: Vec<usize> = (0..entries.len()).collect();
         while let Some(&first) = left.first() {
-            let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|i| size(*i) == size(first));
+            let (group, rest): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|i| entries[*i].1.goes_with(entries[first].1, sigma));
             let mut calls = Vec::with_capacity(group.len());
             for i in &group {
-                let entry = entries[*i].1;
-                calls.push((entry.crop(x)?, entry.inputs_at(x)?));
+                let (result, entry) = entries[*i];
+                let inputs = entry.inputs_at(x, sigma)?;
+                calls.push(Call { x: entry.crop(x)?, inputs, watched: watched(result) });
             }
-            for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, calls)?) {
+            for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, calls, view)?) {
                 estimates[i] = Some(estimate);
             }
             left = rest;
@@ -203,44 +288,128 @@ impl<'a> CfgDenoiser<'a> {
     }
 
     /// Estimates x0 for latents of one size, in one batch where their texts fit together.
-    fn estimate_group(&self, sigma: f64, calls: Vec<(Tensor, ModelInputs)>) -> Result<Vec<Tensor>> {
-        let (xs, inputs): (Vec<Tensor>, Vec<ModelInputs>) = calls.into_iter().unzip();
-        let Some(length) = common_length(&inputs)? else {
-            return std::iter::zip(&xs, &inputs)
-                .map(|(x, one)| {
-                    Ok(self.estimate(sigma, std::slice::from_ref(x), std::slice::from_ref(one))?.remove(0))
-                })
-                .collect();
+    fn estimate_group(&self, sigma: f64, mut calls: Vec<Call>, view: View<'_>) -> Result<Vec<Tensor>> {
+        let Some(length) = common_length(&calls)? else {
+            let alone = |call| Ok(self.estimate(sigma, std::slice::from_ref(call), view)?.remove(0));
+            return calls.iter().map(alone).collect();
         };
-        let repeat = |one: &ModelInputs| {
-            let context = one.context.repeat((1, length / one.context.dim(1)?, 1))?;
-            Ok(ModelInputs { context, ..one.clone() })
-        };
-        self.estimate(sigma, &xs, &inputs.iter().map(repeat).collect::<Result<Vec<_>>>()?)
+        for Call { inputs, .. } in &mut calls {
+            inputs.context = inputs.context.repeat((1, length / inputs.context.dim(1)?, 1))?;
+        }
+        self.estimate(sigma, &calls, view)
     }
 
     /// Estimates x0 for latents of one size and texts of one length in one call of the network.
-    fn estimate(&self, sigma: f64, xs: &[Tensor], inputs: &[ModelInputs]) -> Result<Vec<Tensor>> {
-        let Some(first) = xs.first() else {
+    fn estimate(&self, sigma: f64, calls: &[Call], view: View<'_>) -> Result<Vec<Tensor>> {
+        let Some(first) = calls.first() else {
             return Ok(Vec::new());
         };
-        let batch = first.dim(0)?;
-        let scaled = Tensor::cat(xs, 0)?.affine(self.prediction.input_scale(sigma), 0.0)?;
+        let batch = first.x.dim(0)?;
+        let xs: Vec<&Tensor> = calls.iter().map(|call| &call.x).collect();
+        let inputs: Vec<ModelInputs> = calls.iter().map(|call| call.inputs.clone()).collect();
+        let scaled = Tensor::cat(&xs, 0)?.affine(self.prediction.input_scale(sigma), 0.0)?;
         let timestep = self.schedule.timestep(sigma);
-        let timesteps = Tensor::full(timestep, batch * xs.len(), first.device())?;
-        let output = self.predictor.predict(&scaled, &timesteps, &ModelInputs::cat(inputs)?)?;
-        let output = output.to_dtype(first.dtype())?;
+        let timesteps = Tensor::full(timestep, batch * calls.len(), first.x.device())?;
+        let map = AttentionMap::default();
+        let middle = match view {
+            View::Plain => MiddleAttention::Plain,
+            View::Perturbed => MiddleAttention::Identity,
+            View::Watched(..) => MiddleAttention::Watched(&map),
+        };
+        let output =
+            self.predictor.predict_watched(&scaled, &timesteps, &ModelInputs::cat(&inputs)?, middle)?;
+        if let (View::Watched(_, seen), Some(at)) = (view, calls.iter().position(|call| call.watched)) {
+            let received = map.take().map(|received| received.narrow(0, at * batch, batch)).transpose()?;
+            seen.replace(received);
+        }
+        let output = output.to_dtype(first.x.dtype())?;
         xs.iter()
             .enumerate()
             .map(|(i, x)| self.prediction.denoised(x, &output.narrow(0, i * batch, batch)?, sigma, timestep))
             .collect()
     }
 
-    fn guide(&self, x: &Tensor, sigma: f64, cond: &Tensor, uncond: &Tensor, cfg: f64) -> Result<Tensor> {
-        match self.rescale {
-            None => toward(uncond, cond, cfg),
-            Some(share) => rescaled(x, sigma, cond, uncond, cfg, share),
+    /// Leads from the estimate of one side towards and past that of another.
+    fn guide(&self, x: &Tensor, sigma: f64, pair: &mut Pair, cfg: f64) -> Result<Tensor> {
+        self.prepare(x, sigma, pair, cfg)?;
+        let guided = match self.rescale {
+            None => toward(&pair.uncond, &pair.cond, cfg)?,
+            Some(share) => rescaled(x, sigma, &pair.cond, &pair.uncond, cfg, share)?,
+        };
+        self.finish(x, sigma, pair, cfg, guided)
+    }
+
+    /// Changes both estimates before they are joined.
+    fn prepare(&self, x: &Tensor, sigma: f64, pair: &mut Pair, cfg: f64) -> Result<()> {
+        for (before, memory) in self.before.iter().zip(self.memories.borrow_mut().iter_mut()) {
+            [pair.cond, pair.uncond] = before.apply(memory, x, sigma, [&pair.cond, &pair.uncond], cfg)?;
         }
+        Ok(())
+    }
+
+    /// Changes the estimate that both were joined to.
+    fn finish(&self, x: &Tensor, sigma: f64, pair: &Pair, cfg: f64, guided: Tensor) -> Result<Tensor> {
+        self.after
+            .iter()
+            .try_fold(guided, |guided, after| self.apply_after(after, x, sigma, pair, cfg, guided))
+    }
+
+    /// Joins three sides around an empty one.
+    fn perpendicular(&self, x: &Tensor, sigma: f64, cfg: f64, neg_scale: f64) -> Result<Guided> {
+        let ([cond, uncond, empty], received) = self.evaluate_pair(x, sigma, [0, 1, 2], 1)?;
+        let mut pair = Pair { cond, uncond, sides: [0, 1], received };
+        self.prepare(x, sigma, &mut pair, cfg)?;
+        let guided = perpendicular([&pair.cond, &pair.uncond, &empty], cfg, neg_scale)?;
+        Ok(Guided { denoised: self.finish(x, sigma, &pair, cfg, guided)?, uncond: pair.uncond })
+    }
+
+    fn apply_after(
+        &self,
+        after: &AfterGuidance,
+        x: &Tensor,
+        sigma: f64,
+        pair: &Pair,
+        cfg: f64,
+        guided: Tensor,
+    ) -> Result<Tensor> {
+        let (scale, more, less) = match *after {
+            AfterGuidance::PerturbedAttention { scale: 0.0 } => return Ok(guided),
+            AfterGuidance::PerturbedAttention { scale } => {
+                let [perturbed] = self.evaluate_as(x, sigma, [pair.sides[0]], View::Perturbed)?;
+                (scale, pair.cond.clone(), perturbed)
+            }
+            AfterGuidance::SelfAttention { scale, blur_sigma } => {
+                let Some(received) = &pair.received else { return Ok(guided) };
+                let Some(blurred) = blur_attended(&pair.uncond, received, blur_sigma)? else {
+                    return Ok(guided);
+                };
+                let noisy = (&blurred + (x - &pair.uncond)?)?;
+                let [less] = self.evaluate(&noisy, sigma, [pair.sides[1]])?;
+                (scale, blurred, less)
+            }
+            AfterGuidance::ScaledNoise { factor } => {
+                return Ok((x - ((x - guided)? / factor)?)?);
+            }
+            AfterGuidance::ZeroStar => return optimised_scale(&guided, x, &pair.cond, &pair.uncond, cfg),
+            AfterGuidance::Direction => return towards_direction(&guided, &pair.cond, &pair.uncond, cfg),
+        };
+        Ok((guided + (more - less)?.affine(scale, 0.0)?)?)
+    }
+
+    /// Evaluates sides, watching the one that is guided away from if something wants to know what it looks at.
+    fn evaluate_pair<const N: usize>(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        sides: [usize; N],
+        away: usize,
+    ) -> Result<([Tensor; N], Option<Tensor>)> {
+        if !self.after.iter().any(AfterGuidance::needs_both_sides) {
+            return Ok((self.evaluate(x, sigma, sides)?, None));
+        }
+        let received = RefCell::default();
+        let estimates = self.evaluate_as(x, sigma, sides, View::Watched(away, &received))?;
+        Ok((estimates, received.into_inner()))
     }
 
     /// Joins three sides; the estimate guided away from comes second.
@@ -251,31 +420,70 @@ impl<'a> CfgDenoiser<'a> {
         strengths: (f64, f64),
         style: DualStyle,
     ) -> Result<(Tensor, Tensor)> {
-        let [first, second, negative] = self.evaluate(x, sigma, [0, 1, 2])?;
+        let sides = match style {
+            DualStyle::Nested => [0, 1],
+            DualStyle::Regular => [1, 2],
+        };
+        let ([first, second, negative], received) = self.evaluate_pair(x, sigma, [0, 1, 2], sides[1])?;
         let (cfg_conds, cfg_negative) = strengths;
         match style {
             DualStyle::Nested => {
-                let pair = self.guide(x, sigma, &first, &second, cfg_conds)?;
-                Ok((toward(&negative, &pair, cfg_negative)?, second))
+                let mut pair = Pair { cond: first, uncond: second, sides, received };
+                let guided = self.guide(x, sigma, &mut pair, cfg_conds)?;
+                Ok((toward(&negative, &guided, cfg_negative)?, pair.uncond))
             }
             DualStyle::Regular => {
-                let base = self.guide(x, sigma, &second, &negative, cfg_negative)?;
-                Ok(((base + (first - second)?.affine(cfg_conds, 0.0)?)?, negative))
+                let difference = (first - &second)?.affine(cfg_conds, 0.0)?;
+                let mut pair = Pair { cond: second, uncond: negative, sides, received };
+                let base = self.guide(x, sigma, &mut pair, cfg_negative)?;
+                Ok(((base + difference)?, pair.uncond))
             }
         }
     }
 }
 
+/// One entry's share of a call of the network.
+struct Call {
+    x: Tensor,
+    inputs: ModelInputs,
+    /// Whether its attention is asked for.
+    watched: bool,
+}
+
+/// How the network is looked at.
+#[derive(Clone, Copy)]
+enum View<'a> {
+    Plain,
+    /// Without self-attention in the middle.
+    Perturbed,
+    /// The attention of a side is put down: that of the first entry in the last call that has any.
+    Watched(usize, &'a RefCell<Option<Tensor>>),
+}
+
+/// Two estimates, one to be led away from, and where they come from.
+struct Pair {
+    cond: Tensor,
+    uncond: Tensor,
+    sides: [usize; 2],
+    /// Attention that the places of the second got.
+    received: Option<Tensor>,
+}
+
 impl Denoiser for CfgDenoiser<'_> {
     fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
         // With strength 1 a side cancels out, so it is not evaluated.
+        let both = self.after.iter().any(AfterGuidance::needs_both_sides);
         match self.rule {
-            GuidanceRule::Single { cfg } if is_one(cfg) => {
+            GuidanceRule::Single { cfg } if is_one(cfg) && !both => {
                 let [cond] = self.evaluate(x, sigma, [0])?;
-                Ok(cond)
+                let pair = Pair { uncond: cond.clone(), cond, sides: [0, 1], received: None };
+                let alone = self.after.iter().filter(|after| after.acts_alone());
+                alone.fold(Ok(pair.cond.clone()), |guided, after| {
+                    self.apply_after(after, x, sigma, &pair, cfg, guided?)
+                })
             }
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style: DualStyle::Regular }
-                if is_one(cfg_cond2_negative) =>
+                if is_one(cfg_cond2_negative) && self.after.is_empty() && self.before.is_empty() =>
             {
                 if is_one(cfg_conds) {
                     let [first] = self.evaluate(x, sigma, [0])?;
@@ -284,6 +492,17 @@ impl Denoiser for CfgDenoiser<'_> {
                 let [first, second] = self.evaluate(x, sigma, [0, 1])?;
                 toward(&second, &first, cfg_conds)
             }
+            // Without a negative side there is less to evaluate, and without strength next to nothing.
+            GuidanceRule::Perpendicular { cfg, neg_scale }
+                if neg_scale.abs() <= 1e-9 && self.after.is_empty() && self.before.is_empty() =>
+            {
+                if is_one(cfg) {
+                    let [positive] = self.evaluate(x, sigma, [0])?;
+                    return Ok(positive);
+                }
+                let [positive, empty] = self.evaluate(x, sigma, [0, 2])?;
+                toward(&empty, &positive, cfg)
+            }
             _ => Ok(self.denoise_both(x, sigma)?.denoised),
         }
     }
@@ -291,22 +510,24 @@ impl Denoiser for CfgDenoiser<'_> {
     fn denoise_both(&self, x: &Tensor, sigma: f64) -> Result<Guided> {
         match self.rule {
             GuidanceRule::Single { cfg } => {
-                let [cond, uncond] = self.evaluate(x, sigma, [0, 1])?;
-                Ok(Guided { denoised: self.guide(x, sigma, &cond, &uncond, cfg)?, uncond })
+                let ([cond, uncond], received) = self.evaluate_pair(x, sigma, [0, 1], 1)?;
+                let mut pair = Pair { cond, uncond, sides: [0, 1], received };
+                Ok(Guided { denoised: self.guide(x, sigma, &mut pair, cfg)?, uncond: pair.uncond })
             }
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style } => {
                 let (denoised, uncond) = self.dual(x, sigma, (cfg_conds, cfg_cond2_negative), style)?;
                 Ok(Guided { denoised, uncond })
             }
+            GuidanceRule::Perpendicular { cfg, neg_scale } => self.perpendicular(x, sigma, cfg, neg_scale),
         }
     }
 }
 
 /// Returns the least common length of the contexts, or none if repeating to it would cost too much.
-fn common_length(inputs: &[ModelInputs]) -> Result<Option<usize>> {
-    let mut lengths = Vec::with_capacity(inputs.len());
-    for one in inputs {
-        lengths.push(one.context.dim(1)?);
+fn common_length(calls: &[Call]) -> Result<Option<usize>> {
+    let mut lengths = Vec::with_capacity(calls.len());
+    for call in calls {
+        lengths.push(call.inputs.context.dim(1)?);
     }
     let Some(shortest) = lengths.iter().copied().min() else {
         return Ok(Some(0));
@@ -324,209 +545,5 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use candle_core::{DType, Device};
-
-    use super::super::regions::Area;
-    use super::*;
-
-    /// Predicts x_scaled * mean(context) + timestep / 1000 and keeps the shapes it saw.
-    #[derive(Default)]
-    struct Linear {
-        shapes: RefCell<Vec<(Vec<usize>, Vec<usize>)>>,
-    }
-
-    impl NoisePredictor for Linear {
-        fn predict(&self, x: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor> {
-            let context = &inputs.context;
-            self.shapes.borrow_mut().push((x.dims().to_vec(), context.dims().to_vec()));
-            let mean = context.mean((1, 2))?.reshape(((), 1, 1, 1))?;
-            let time = timestep.affine(1e-3, 0.0)?.reshape(((), 1, 1, 1))?;
-            Ok(x.broadcast_mul(&mean)?.broadcast_add(&time)?)
-        }
-    }
-
-    fn entry(value: f32, tokens: usize) -> ConditioningEntry {
-        ConditioningEntry::new(Tensor::full(value, (1, tokens, 8), &Device::Cpu).unwrap())
-    }
-
-    fn x(batch: usize) -> Tensor {
-        Tensor::ones((batch, 4, 2, 2), DType::F32, &Device::Cpu).unwrap()
-    }
-
-    fn first(tensor: &Tensor) -> f32 {
-        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]
-    }
-
-    /// What the network above makes of one entry, as x0.
-    fn expected(sigma: f32, value: f32, timestep: f32) -> f32 {
-        1.0 - sigma * (value / (sigma * sigma + 1.0).sqrt() + timestep / 1000.0)
-    }
-
-    #[test]
-    fn both_sides_run_in_one_call() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let (positive, negative) = ([entry(0.5, 77)], [entry(0.25, 154)]);
-        let denoiser = CfgDenoiser::new(&network, &schedule, &positive, &negative, 7.0).unwrap();
-        let got = denoiser.denoise(&x(2), 1.0).unwrap();
-        let (cond, uncond) = (expected(1.0, 0.5, 354.0), expected(1.0, 0.25, 354.0));
-        assert!((first(&got) - (uncond + 7.0 * (cond - uncond))).abs() < 1e-5);
-        assert_eq!(*network.shapes.borrow(), [(vec![4, 4, 2, 2], vec![4, 154, 8])]);
-    }
-
-    #[test]
-    fn cfg_one_skips_the_negative_side() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let (positive, negative) = ([entry(0.5, 77)], [entry(0.25, 77)]);
-        let denoiser = CfgDenoiser::new(&network, &schedule, &positive, &negative, 1.0).unwrap();
-        assert!((first(&denoiser.denoise(&x(1), 1.0).unwrap()) - expected(1.0, 0.5, 354.0)).abs() < 1e-5);
-        assert_eq!(network.shapes.borrow()[0].0, [1, 4, 2, 2]);
-        denoiser.denoise_both(&x(1), 1.0).unwrap();
-        assert_eq!(network.shapes.borrow()[1].0, [2, 4, 2, 2]);
-    }
-
-    #[test]
-    fn entries_average_by_strength_and_respect_their_range() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let mut early = entry(0.8, 77);
-        early.strength = 3.0;
-        early.end_percent = 0.5;
-        let positive = [entry(0.4, 77), early];
-        let denoiser = CfgDenoiser::new(&network, &schedule, &positive, &[], 1.0).unwrap();
-        let late = first(&denoiser.denoise(&x(1), 1.0).unwrap());
-        assert!((late - expected(1.0, 0.4, 354.0)).abs() < 1e-5);
-        let sigma = schedule.sigma(700.0);
-        let got = first(&denoiser.denoise(&x(1), f64::from(sigma)).unwrap());
-        assert!((got - expected(sigma, 0.7, 700.0)).abs() < 1e-4, "{got}");
-    }
-
-    #[test]
-    fn very_different_lengths_run_apart() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let (positive, negative) = ([entry(0.5, 77)], [entry(0.25, 77 * 5)]);
-        let denoiser = CfgDenoiser::new(&network, &schedule, &positive, &negative, 2.0).unwrap();
-        denoiser.denoise(&x(1), 1.0).unwrap();
-        let lengths: Vec<usize> = network.shapes.borrow().iter().map(|(_, context)| context[1]).collect();
-        assert_eq!(lengths, [77, 385]);
-    }
-
-    #[test]
-    fn refuses_what_it_cannot_do() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        assert!(CfgDenoiser::new(&network, &schedule, &[], &[], f64::NAN).is_err());
-        let rule = GuidanceRule::Single { cfg: 1.0 };
-        assert!(CfgDenoiser::with_rule(&network, &schedule, &[&[]], rule).is_err());
-        let mut outside = entry(0.5, 77);
-        outside.area = Some(Region::Pixels(Area { x: 2, y: 0, width: 1, height: 1 }));
-        let side = [outside];
-        let denoiser = CfgDenoiser::new(&network, &schedule, &side, &[], 1.0).unwrap();
-        let error = denoiser.denoise(&x(1), 1.0).unwrap_err().to_string();
-        assert!(error.contains("area"), "{error}");
-    }
-
-    #[test]
-    fn two_areas_draw_their_own_prompts() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let half = |value, x| {
-            let area = Region::Pixels(Area { x, y: 0, width: 8, height: 8 });
-            ConditioningEntry { area: Some(area), ..entry(value, 77) }
-        };
-        let positive = [half(0.2, 0), half(0.6, 8)];
-        let negative = [entry(0.1, 77)];
-        let wide = Tensor::ones((1, 4, 8, 16), DType::F32, &Device::Cpu).unwrap();
-        let denoiser = CfgDenoiser::new(&network, &schedule, &positive, &negative, 1.0).unwrap();
-        let rows: Vec<Vec<f32>> =
-            denoiser.denoise(&wide, 1.0).unwrap().get(0).unwrap().get(0).unwrap().to_vec2().unwrap();
-        for row in rows {
-            for (column, value) in row.into_iter().enumerate() {
-                let want = expected(1.0, if column < 8 { 0.2 } else { 0.6 }, 354.0);
-                assert!((value - want).abs() < 1e-5, "column {column}: {value} {want}");
-            }
-        }
-        // Both halves have one size, so they run as one batch.
-        assert_eq!(*network.shapes.borrow(), [(vec![2, 4, 8, 8], vec![2, 77, 8])]);
-        // With guidance the negative prompt runs on the whole picture and on each half.
-        let guided = CfgDenoiser::new(&network, &schedule, &positive, &negative, 3.0).unwrap();
-        let got = first(&guided.denoise(&wide, 1.0).unwrap());
-        let (cond, uncond) = (expected(1.0, 0.2, 354.0), expected(1.0, 0.1, 354.0));
-        assert!((got - (uncond + 3.0 * (cond - uncond))).abs() < 1e-5);
-        assert_eq!(
-            network.shapes.borrow()[1..],
-            [(vec![4, 4, 8, 8], vec![4, 77, 8]), (vec![1, 4, 8, 16], vec![1, 77, 8])]
-        );
-    }
-
-    #[test]
-    fn a_full_mask_is_no_mask() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let values = Tensor::ones((1, 16, 16), DType::F32, &Device::Cpu).unwrap();
-        let mask = RegionMask { values: values.clone(), strength: 1.0, area_from_bounds: false };
-        let masked = [ConditioningEntry { mask: Some(mask.clone()), ..entry(0.3, 77) }];
-        let plain = [entry(0.3, 77)];
-        let run = |side: &[ConditioningEntry]| {
-            let denoiser = CfgDenoiser::new(&network, &schedule, side, &plain, 5.0).unwrap();
-            let x = Tensor::arange(0f32, 64.0, &Device::Cpu).unwrap().reshape((1, 4, 4, 4)).unwrap();
-            denoiser.denoise(&x, 2.0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
-        };
-        assert_eq!(run(&masked), run(&plain));
-        // Two prompts under masks of a half each draw their halves.
-        let left = values.narrow(2, 0, 8).unwrap().pad_with_zeros(2, 0, 8).unwrap();
-        let half = |values: Tensor, text| {
-            [ConditioningEntry { mask: Some(RegionMask { values, ..mask.clone() }), ..entry(text, 77) }]
-        };
-        let right = values.sub(&left).unwrap();
-        let both = [half(left, 0.2), half(right, 0.6)].concat();
-        let denoiser = CfgDenoiser::new(&network, &schedule, &both, &[], 1.0).unwrap();
-        let got =
-            denoiser.denoise(&Tensor::ones((1, 4, 16, 16), DType::F32, &Device::Cpu).unwrap(), 1.0).unwrap();
-        let row: Vec<f32> = got.get(0).unwrap().get(0).unwrap().get(0).unwrap().to_vec1().unwrap();
-        for (column, value) in row.into_iter().enumerate() {
-            let want = expected(1.0, if column < 8 { 0.2 } else { 0.6 }, 354.0);
-            assert!((value - want).abs() < 1e-5, "column {column}: {value} {want}");
-        }
-    }
-
-    #[test]
-    fn a_range_of_all_is_no_range() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let plain = [entry(0.3, 77)];
-        let ranged = [ConditioningEntry { start_percent: 0.0, end_percent: 1.0, ..entry(0.3, 77) }];
-        for sigma in [1e-4, 0.5, 14.6, 100.0] {
-            let run = |side| {
-                let denoiser = CfgDenoiser::new(&network, &schedule, side, &[], 1.0).unwrap();
-                first(&denoiser.denoise(&x(1), sigma).unwrap())
-            };
-            assert_eq!(run(&ranged), run(&plain));
-        }
-    }
-
-    #[test]
-    fn two_positive_sides_join_by_their_style() {
-        let schedule = NoiseSchedule::sd15();
-        let network = Linear::default();
-        let sides = [[entry(0.2, 77)], [entry(0.4, 77)], [entry(0.6, 77)]];
-        let sides: Vec<&[ConditioningEntry]> = sides.iter().map(|s| s.as_slice()).collect();
-        let [a, b, n] = [0.2, 0.4, 0.6].map(|v| expected(1.0, v, 354.0));
-        let check = |cfg_conds: f64, cfg_cond2_negative: f64, style, want: f32, rows: usize| {
-            let rule = GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style };
-            let denoiser = CfgDenoiser::with_rule(&network, &schedule, &sides, rule).unwrap();
-            let got = first(&denoiser.denoise(&x(1), 1.0).unwrap());
-            assert!((got - want).abs() < 1e-5, "{style:?} {cfg_conds} {cfg_cond2_negative}: {got} {want}");
-            assert_eq!(network.shapes.borrow().last().unwrap().0[0], rows);
-        };
-        check(3.0, 2.0, DualStyle::Regular, n + 2.0 * (b - n) + 3.0 * (a - b), 3);
-        check(3.0, 1.0, DualStyle::Regular, b + 3.0 * (a - b), 2);
-        check(1.0, 1.0, DualStyle::Regular, a, 1);
-        check(3.0, 2.0, DualStyle::Nested, n + 2.0 * (b + 3.0 * (a - b) - n), 3);
-    }
-}
+#[path = "guidance_tests.rs"]
+mod tests;

@@ -3,11 +3,14 @@
 //! The same numbers as ComfyUI 0.3.64 on the CPU in f32: torch's noise stream, the schedules, the samplers, guidance
 //! and what a sampler node does around them. Nothing here knows a model's layers.
 
+mod after_guidance;
 mod beta_quantile;
 pub mod brownian;
 pub mod denoiser;
 pub mod error;
+mod grounding;
 pub mod guidance;
+mod guidance_formulas;
 mod inpaint;
 pub mod latent;
 pub mod model_inputs;
@@ -15,6 +18,7 @@ pub mod noise;
 pub mod options;
 pub mod prediction;
 pub mod preview;
+mod python_random;
 pub mod regions;
 mod rules;
 pub mod sample;
@@ -26,15 +30,19 @@ pub mod sigmas;
 #[cfg(test)]
 mod fixtures;
 
+pub use after_guidance::AfterGuidance;
 pub use denoiser::{Denoiser, Guided, SampleCtx, StepInfo};
 pub use error::{Result, SamplingError};
+pub use grounding::{BoxPlace, GroundedText};
 pub use guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
+pub use guidance_formulas::BeforeGuidance;
 pub use latent::{Crop, ResizeMethod, resize_latent};
 pub use model_inputs::ModelInputs;
 pub use noise::{TorchGenerator, prepare_noise};
 pub use options::{CfgPlusPlusForm, NoiseScale, SaSolverOptions, SamplerOptions, StepControl, Upscale};
 pub use prediction::Prediction;
 pub use preview::{PreviewImage, latent_preview};
+pub(crate) use python_random::python_randint;
 pub use regions::{Area, Region, RegionMask};
 pub use rules::{DualStyle, GuidanceRule};
 pub use sample::{

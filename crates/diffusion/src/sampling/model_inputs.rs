@@ -1,8 +1,12 @@
 //! What a network is given besides the noisy latent and its level.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 
 use super::error::{Result, SamplingError};
+use crate::blocks::Grounding;
+use crate::control::AppliedControl;
 
 /// The conditioning of one call of a network, a row per sample.
 #[derive(Debug, Clone)]
@@ -13,12 +17,25 @@ pub struct ModelInputs {
     pub vector: Option<Tensor>,
     /// Channels that are put behind those of the scaled latent, `[B,C,h,w]`.
     pub concat: Option<Tensor>,
+    /// Texts that belong to boxes of the picture.
+    pub grounding: Option<Grounding>,
+    /// The control networks that count here, the same for every sample.
+    pub control: Option<AppliedControl>,
 }
 
 impl ModelInputs {
     /// Conditions on text alone.
     pub fn text(context: Tensor) -> Self {
-        Self { context, vector: None, concat: None }
+        Self { context, vector: None, concat: None, grounding: None, control: None }
+    }
+
+    /// Whether the boxes of two calls of the network can go into one.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        match (&self.grounding, &other.grounding) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.gligen, &other.gligen),
+            _ => false,
+        }
     }
 
     /// Repeats what is given once for every sample of a batch.
@@ -28,16 +45,32 @@ impl ModelInputs {
             context: fit(&self.context, "conditioning")?,
             vector: self.vector.as_ref().map(|vector| fit(vector, "pooled conditioning")).transpose()?,
             concat: self.concat.as_ref().map(|concat| fit(concat, "latent to condition on")).transpose()?,
+            grounding: match &self.grounding {
+                None => None,
+                Some(Grounding { gligen, objects }) => {
+                    Some(Grounding { gligen: gligen.clone(), objects: fit(objects, "boxes")? })
+                }
+            },
+            control: self.control.clone(),
         })
     }
 
-    /// Joins the rows of several inputs, whose texts have one length.
+    /// Joins the rows of several inputs, whose texts have one length and whose control networks are the same.
     pub(super) fn cat(inputs: &[Self]) -> Result<Self> {
         let contexts: Vec<&Tensor> = inputs.iter().map(|input| &input.context).collect();
         Ok(Self {
             context: Tensor::cat(&contexts, 0)?,
             vector: cat_optional(inputs.iter().map(|input| input.vector.as_ref()), "pooled conditioning")?,
             concat: cat_optional(inputs.iter().map(|input| input.concat.as_ref()), "latent to condition on")?,
+            grounding: match inputs.first().and_then(|input| input.grounding.as_ref()) {
+                None => None,
+                Some(first) => {
+                    let objects = inputs.iter().map(|input| Some(&input.grounding.as_ref()?.objects));
+                    let objects = cat_optional(objects, "boxes")?;
+                    objects.map(|objects| Grounding { gligen: first.gligen.clone(), objects })
+                }
+            },
+            control: inputs.first().and_then(|input| input.control.clone()),
         })
     }
 }

@@ -34,6 +34,29 @@ impl TorchGenerator {
         Self { state, next: STATE_WORDS, cached: None }
     }
 
+    /// Seeds the engine by an array of one word, as languages do that hash their seeds.
+    pub(super) fn from_key(key: u32) -> Self {
+        let mut generator = Self::new(19_650_218);
+        let state = &mut generator.state;
+        let mut at = 1;
+        let mut mix = |rounds: usize, factor: u32, add: &dyn Fn(u32, usize) -> u32| {
+            for _ in 0..rounds {
+                let previous = state[at - 1];
+                let mixed = state[at] ^ (previous ^ (previous >> 30)).wrapping_mul(factor);
+                state[at] = add(mixed, at);
+                at += 1;
+                if at == STATE_WORDS {
+                    state[0] = state[STATE_WORDS - 1];
+                    at = 1;
+                }
+            }
+        };
+        mix(STATE_WORDS, 1_664_525, &|mixed, _| mixed.wrapping_add(key));
+        mix(STATE_WORDS - 1, 1_566_083_941, &|mixed, at| mixed.wrapping_sub(at as u32));
+        state[0] = 0x8000_0000;
+        generator
+    }
+
     fn twist(&mut self) {
         for i in 0..STATE_WORDS {
             let joined = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % STATE_WORDS] & 0x7fff_ffff);

@@ -1,12 +1,16 @@
 //! Where a prompt counts: areas and masks, brought to the size of a latent.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 
 use super::error::{Result, SamplingError};
+use super::grounding::GroundedText;
 use super::guidance::ConditioningEntry;
 use super::latent::{ResizeMethod, resize_planes};
 use super::model_inputs::ModelInputs;
 use super::schedule::NoiseSchedule;
+use crate::control::{AppliedControl, ControlUse};
 
 /// A rectangle of the latent, in latent pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +55,25 @@ const BORDER: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
     inputs: ModelInputs,
+    grounding: Option<GroundedText>,
     pub area: Option<Area>,
     /// `[B,1,H,W]` over the whole latent, with its strength.
     mask: Option<Tensor>,
     strength: f64,
     start_sigma: f64,
     end_sigma: f64,
+    controls: Vec<PlacedControl>,
+    control_for_all: bool,
     /// What the entry's estimate is multiplied with.
     pub weight: Weight,
+}
+
+/// A control network of an entry and the levels at which it counts.
+#[derive(Debug, Clone)]
+struct PlacedControl {
+    used: Arc<ControlUse>,
+    start_sigma: f64,
+    end_sigma: f64,
 }
 
 /// How much an estimate counts.
@@ -93,6 +108,12 @@ pub(super) fn place(
             }
         }
     }
+    if let Some((first, others)) = placed.split_first_mut() {
+        for other in others {
+            share_boxes(first, other);
+            share_controls(first, other);
+        }
+    }
     for entry in placed.iter_mut().flatten() {
         entry.finish(shape)?;
     }
@@ -116,11 +137,14 @@ impl Placed {
                 concat: entry.concat.clone(),
                 ..ModelInputs::text(entry.embedding.clone())
             },
+            grounding: entry.grounding.clone(),
             area,
             mask,
             strength: entry.strength,
             start_sigma: schedule.percent_to_sigma(entry.start_percent),
             end_sigma: schedule.percent_to_sigma(entry.end_percent),
+            controls: entry.controls.iter().map(|used| PlacedControl::new(used, schedule)).collect(),
+            control_for_all: entry.control_for_all,
             weight: Weight::Uniform(entry.strength),
         })
     }
@@ -139,9 +163,28 @@ impl Placed {
         }
     }
 
+    /// Whether the entry can share a call of the network with another one at a level: its part of the latent has the
+    /// same size, and the same control networks count.
+    pub fn goes_with(&self, other: &Self, sigma: f64) -> bool {
+        let size = |entry: &Self| entry.area.map(|area| (area.width, area.height));
+        let (ours, theirs) = (self.controls_at(sigma), other.controls_at(sigma));
+        size(self) == size(other)
+            && ours.len() == theirs.len()
+            && std::iter::zip(&ours, &theirs).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.inputs.goes_with(&other.inputs)
+    }
+
+    fn controls_at(&self, sigma: f64) -> Vec<Arc<ControlUse>> {
+        let counts = |control: &&PlacedControl| (control.end_sigma..=control.start_sigma).contains(&sigma);
+        self.controls.iter().filter(counts).map(|control| control.used.clone()).collect()
+    }
+
     /// Returns what the network is given besides the entry's part of the latent `x`.
-    pub fn inputs_at(&self, x: &Tensor) -> Result<ModelInputs> {
-        let mut inputs = self.inputs.fit_batch(x.dim(0)?)?;
+    pub fn inputs_at(&self, x: &Tensor, sigma: f64) -> Result<ModelInputs> {
+        let batch = x.dim(0)?;
+        let mut inputs = self.inputs.fit_batch(batch)?;
+        let uses = self.controls_at(sigma);
+        inputs.control = (!uses.is_empty()).then_some(AppliedControl { uses, batch });
         if let Some(concat) = inputs.concat.take() {
             inputs.concat = Some(self.crop(&concat)?);
         }
@@ -159,6 +202,10 @@ impl Placed {
             }
             area.width = area.width.min(width - area.x);
             area.height = area.height.min(height - area.y);
+        }
+        if let Some(grounding) = &self.grounding {
+            let (width, height) = self.area.map_or((width, height), |area| (area.width, area.height));
+            self.inputs.grounding = Some(grounding.place(width, height)?);
         }
         if let Some(mask) = &self.mask {
             let map = self.crop(mask)?.affine(self.strength, 0.0)?;
@@ -218,6 +265,27 @@ fn add_counterpart(side: &mut Vec<Placed>, entry: &Placed) {
     }
 }
 
+/// Gives the boxes of a side's entries for the whole picture to those of another side that has none.
+///
+/// Both sides must see the boxes, or guidance would also lead towards the mere presence of boxes.
+fn share_boxes(first: &[Placed], other: &mut Vec<Placed>) {
+    let whole = |entry: &&Placed| entry.area.is_none();
+    let boxes: Vec<&GroundedText> = first.iter().filter(whole).filter_map(|e| e.grounding.as_ref()).collect();
+    let free: Vec<usize> = (0..other.len()).filter(|i| other[*i].area.is_none()).collect();
+    if free.is_empty() || free.iter().any(|i| other[*i].grounding.is_some()) {
+        return;
+    }
+    for (n, grounding) in boxes.into_iter().enumerate() {
+        let at = free[n % free.len()];
+        if other[at].grounding.is_none() {
+            other[at].grounding = Some(grounding.clone());
+        } else {
+            let copy = Placed { grounding: Some(grounding.clone()), ..other[at].clone() };
+            other.push(copy);
+        }
+    }
+}
+
 /// Weights along one axis of an area: they rise over the border at ends that do not meet the latent's edge.
 fn ramp(offset: usize, length: usize, side: usize) -> Vec<f32> {
     let border = BORDER.min(length / 4);
@@ -257,6 +325,36 @@ fn fit_values(mask: &Tensor, shape: &[usize]) -> Result<Tensor> {
             let reason = format!("{count} masks do not go into a batch of {batch}");
             Err(SamplingError::invalid("conditioning mask", reason))
         }
+    }
+}
+
+impl PlacedControl {
+    fn new(used: &Arc<ControlUse>, schedule: &NoiseSchedule) -> Self {
+        let options = used.options();
+        Self {
+            used: used.clone(),
+            start_sigma: schedule.percent_to_sigma(options.start_percent),
+            end_sigma: schedule.percent_to_sigma(options.end_percent),
+        }
+    }
+}
+
+/// Gives the control networks of the first side that are meant for all sides to another side, unless it has its own.
+///
+/// # Source
+/// As ComfyUI does for its older node: entries for a part of the picture neither give nor get.
+fn share_controls(first: &[Placed], other: &mut [Placed]) {
+    let whole = |entry: &&mut Placed| entry.area.is_none();
+    if other.iter().any(|entry| entry.area.is_none() && !entry.controls.is_empty()) {
+        return;
+    }
+    let mut targets: Vec<&mut Placed> = other.iter_mut().filter(whole).collect();
+    let count = targets.len();
+    let shared = first
+        .iter()
+        .filter(|entry| entry.area.is_none() && entry.control_for_all && !entry.controls.is_empty());
+    for (i, entry) in shared.enumerate().take_while(|_| count > 0) {
+        targets[i % count].controls = entry.controls.clone();
     }
 }
 

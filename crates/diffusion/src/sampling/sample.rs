@@ -2,9 +2,11 @@
 
 use candle_core::{DType, Tensor};
 
+use super::after_guidance::AfterGuidance;
 use super::denoiser::{Denoiser, SampleCtx, StepInfo};
 use super::error::{Result, SamplingError};
 use super::guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
+use super::guidance_formulas::BeforeGuidance;
 use super::inpaint::InpaintDenoiser;
 use super::noise::prepare_noise;
 use super::options::SamplerOptions;
@@ -29,13 +31,26 @@ pub struct SamplingModel<'a> {
     pub rescale_cfg: Option<f64>,
     /// Share by which a noise mask turns from soft to a hard edge that moves with the noise level.
     pub differential: Option<f64>,
+    /// What is done to every guided estimate, in this order.
+    pub after_guidance: &'a [AfterGuidance],
+    /// What is done to both estimates before they are joined, in this order.
+    pub before_guidance: &'a [BeforeGuidance],
 }
 
 impl<'a> SamplingModel<'a> {
     /// A model that predicts noise, without changes to how it is sampled.
     pub fn new(predictor: &'a dyn NoisePredictor, schedule: &'a NoiseSchedule, latent_scale: f64) -> Self {
         let prediction = Prediction::default();
-        Self { predictor, schedule, latent_scale, prediction, rescale_cfg: None, differential: None }
+        Self {
+            predictor,
+            schedule,
+            latent_scale,
+            prediction,
+            rescale_cfg: None,
+            differential: None,
+            after_guidance: &[],
+            before_guidance: &[],
+        }
     }
 
     /// Guides the model by a rule, away from the last side.
@@ -44,7 +59,11 @@ impl<'a> SamplingModel<'a> {
     /// Fails on an entry that cannot be used, and unless there are as many sides as the rule joins.
     pub fn guide(&self, sides: &[&'a [ConditioningEntry]], rule: GuidanceRule) -> Result<CfgDenoiser<'a>> {
         let guide = CfgDenoiser::with_rule(self.predictor, self.schedule, sides, rule)?;
-        Ok(guide.prediction(self.prediction).rescale(self.rescale_cfg))
+        Ok(guide
+            .prediction(self.prediction)
+            .rescale(self.rescale_cfg)
+            .before(self.before_guidance)
+            .after(self.after_guidance))
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn empty_object() -> Json<Value> {
 
 /// Lists the scripts of the served page that extend it.
 pub async fn extensions(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
-    let root = app.config.ui_dir.join("extensions");
+    let root = app.config.page_dir().join("extensions");
     let mut scripts = files::blocking(move || {
         let mut scripts = Vec::new();
         if root.is_dir() {

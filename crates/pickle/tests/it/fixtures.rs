@@ -117,3 +117,22 @@ fn a_shared_storage_is_read_by_each_of_its_tensors() {
     assert_eq!(whole.storage, tail.storage);
     assert_eq!((whole.offset, tail.offset, tail.shape.as_slice()), (0, 4, &[6][..]));
 }
+
+#[test]
+fn pairs_of_networks_and_plain_values_are_kept() {
+    let folder_of_result = tempfile::tempdir().unwrap();
+    let output = folder_of_result.path().join("out.safetensors");
+    comfy_pickle::convert(&folder().join("hypernetwork.pt"), &output).unwrap();
+    let bytes = std::fs::read(output).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let plain = header.metadata().clone().unwrap();
+    for (name, value) in
+        [("activation_func", "mish"), ("is_layer_norm", "true"), ("step", "3"), ("format", "pt")]
+    {
+        assert_eq!(plain[name], value, "{name}");
+    }
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    // Two widths, two networks each, two layers of a weight and a bias with a normalisation each.
+    assert_eq!(tensors.len(), 2 * 2 * 2 * 4);
+    assert_eq!(tensors.tensor("128.1.linear.3.weight").unwrap().shape(), [128, 256]);
+}

@@ -8,7 +8,13 @@ use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
 
 /// The spec of a node that takes a model and gives it back changed.
-fn spec(class: &str, name: &str, category: &str, description: &str, inputs: Vec<InputSpec>) -> NodeSpec {
+pub(super) fn spec(
+    class: &str,
+    name: &str,
+    category: &str,
+    description: &str,
+    inputs: Vec<InputSpec>,
+) -> NodeSpec {
     let model = InputSpec::socket("model", "MODEL").tooltip("The diffusion model.");
     NodeSpec {
         class: class.into(),
@@ -22,7 +28,7 @@ fn spec(class: &str, name: &str, category: &str, description: &str, inputs: Vec<
     }
 }
 
-fn patch(inputs: &Inputs, change: impl FnOnce(&mut ModelPatches)) -> Result<Outputs, NodeError> {
+pub(super) fn patch(inputs: &Inputs, change: impl FnOnce(&mut ModelPatches)) -> Result<Outputs, NodeError> {
     let mut recipe = Recipe::read(inputs.recipe("model")?, Part::Model)?;
     change(&mut recipe.patches);
     Ok(Outputs::one(Data::Recipe(recipe.to_json())))

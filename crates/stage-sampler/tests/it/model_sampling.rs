@@ -16,7 +16,8 @@ fn discrete<'a>(id: &'a str, sampling: &'a str, zsnr: bool) -> Step<'a> {
 #[tokio::test(flavor = "multi_thread")]
 async fn patches_change_the_run() {
     let stage = Stage::start().await;
-    let mut steps = basics(64);
+    // Two places in the middle of the network, or attention would have nothing to choose from.
+    let mut steps = basics(128);
     steps.extend([
         discrete("eps", "eps", false),
         discrete("v", "v_prediction", true),
@@ -34,8 +35,19 @@ async fn patches_change_the_run() {
     steps.push(Step("free", "FreeU", free_u((1.1, 1.2, 0.9, 0.2))));
     steps.push(Step("free_2", "FreeU_V2", free_u((1.3, 1.4, 0.9, 0.2))));
     steps.push(Step("free_same", "FreeU_V2", free_u((1.0, 1.0, 1.0, 1.0))));
+    let numbers = |values: &[(&'static str, f64)]| {
+        let values = values.iter().map(|(name, value)| (*name, Give::Float(*value)));
+        [("model", Give::Link("model", 0))].into_iter().chain(values).collect::<Vec<_>>()
+    };
+    let attention = |scale| numbers(&[("scale", scale)]);
+    steps.push(Step("perturbed", "PerturbedAttentionGuidance", attention(3.0)));
+    steps.push(Step("perturbed_same", "PerturbedAttentionGuidance", attention(0.0)));
+    steps.push(Step("blurred", "SelfAttentionGuidance", numbers(&[("scale", 0.5), ("blur_sigma", 2.0)])));
     let runs = [
         ("Plain", "model"),
+        ("Perturbed", "perturbed"),
+        ("PerturbedSame", "perturbed_same"),
+        ("Blurred", "blurred"),
         ("Eps", "eps"),
         ("V", "v"),
         ("Lcm", "lcm"),
@@ -48,14 +60,62 @@ async fn patches_change_the_run() {
     for (id, model) in runs {
         steps.push(ksampler(id, model, "cat", 7.0, EULER));
     }
-    let [plain, eps, v, lcm, same, less, free, free_2, free_same] =
+    let [plain, perturbed, perturbed_same, blurred, eps, v, lcm, same, less, free, free_2, free_same] =
         stage.latents(steps, runs.map(|(id, _)| id)).await;
     assert_eq!(eps, plain);
+    assert_eq!(perturbed_same, plain);
     assert!(relative(&same, &plain) < 1e-3);
     assert!(relative(&free_same, &plain) < 1e-3);
-    for (name, changed) in [("v", v), ("lcm", lcm), ("less", less), ("free", free), ("free 2", free_2)] {
+    let changed = [
+        ("v", v),
+        ("lcm", lcm),
+        ("less", less),
+        ("free", free),
+        ("free 2", free_2),
+        ("perturbed", perturbed),
+        ("blurred", blurred),
+    ];
+    for (name, changed) in changed {
         assert!(changed.data().iter().all(|value| value.is_finite()), "{name}");
         assert!(relative(&changed, &plain) > 1e-3, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guidance_can_be_changed() {
+    let stage = Stage::start().await;
+    let mut steps = basics(64);
+    let changed = |values: &[(&'static str, f64)]| {
+        let values = values.iter().map(|(name, value)| (*name, Give::Float(*value)));
+        [("model", Give::Link("model", 0))].into_iter().chain(values).collect::<Vec<_>>()
+    };
+    let projected = [("eta", 0.0), ("norm_threshold", 2.0), ("momentum", -0.5)];
+    let mut waves = changed(&[("scale_low", 1.0), ("scale_high", 2.0)]);
+    waves.push(("freq_cutoff", Give::Int(2)));
+    let nodes = [
+        ("scaled", "Epsilon Scaling", changed(&[("scaling_factor", 1.2)])),
+        ("projected", "APG", changed(&projected)),
+        ("waves", "FreSca", waves),
+        ("zero_star", "CFGZeroStar", changed(&[])),
+        ("tangential", "TCFG", changed(&[])),
+        ("direction", "Mahiro", changed(&[])),
+    ];
+    steps.extend(nodes.map(|(id, class, inputs)| Step(id, class, inputs)));
+    let runs = [
+        ("Plain", "model"),
+        ("Scaled", "scaled"),
+        ("Projected", "projected"),
+        ("Waves", "waves"),
+        ("ZeroStar", "zero_star"),
+        ("Tangential", "tangential"),
+        ("Direction", "direction"),
+    ];
+    steps.extend(runs.map(|(id, model)| ksampler(id, model, "cat", 7.0, EULER)));
+    let latents = stage.latents(steps, runs.map(|(id, _)| id)).await;
+    for (i, (name, _)) in runs.iter().enumerate().skip(1) {
+        assert!(latents[i].data().iter().all(|value| value.is_finite()), "{name}");
+        let apart = relative(&latents[i], &latents[0]);
+        assert!(apart > 1e-4, "{name}: {apart:e}");
     }
 }
 

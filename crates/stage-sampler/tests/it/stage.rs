@@ -10,6 +10,7 @@ use comfy_proto::stage::{InputBinding, LocalLink, RunStageRequest, StageNode};
 use comfy_stage::{Data, codec};
 use comfy_stage_sampler::Config;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 pub const CHECKPOINT: &str = "tiny.safetensors";
 
@@ -17,10 +18,11 @@ pub const CHECKPOINT: &str = "tiny.safetensors";
 pub struct Stage {
     address: String,
     store: Store,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// One input of a node.
+#[derive(Clone)]
 pub enum Give<'a> {
     Int(i128),
     Float(f64),
@@ -44,17 +46,22 @@ impl Stage {
         let artifacts = folder.path().join("artifacts");
         let config = Config::parse_from([
             "stage-sampler",
-            "--checkpoints-dir",
-            checkpoints.to_str().unwrap(),
-            "--vae-dir",
-            folder.path().join("vae").to_str().unwrap(),
+            "--models-dir",
+            folder.path().to_str().unwrap(),
+            "--output-dir",
+            folder.path().join("output").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(comfy_stage_sampler::run(config, listener, std::future::pending()));
-        Self { address, store: Store::open(&artifacts).unwrap(), _folder: folder }
+        Self { address, store: Store::open(&artifacts).unwrap(), folder }
+    }
+
+    /// Puts a control network where the stage looks for them.
+    pub fn write_control(&self, name: &str, file: &comfy_testkit::random_checkpoint::ControlFile) {
+        file.write(&self.place("controlnet", name)).unwrap();
     }
 
     /// Runs a group and returns what its published outputs carry, by node and slot.
@@ -76,6 +83,18 @@ impl Stage {
             }
         }
         Ok(published)
+    }
+
+    /// Where to put a model file so that the stage finds it.
+    pub fn place(&self, folder: &str, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join(name)
+    }
+
+    /// Writes a file of one of the stage's model folders.
+    pub fn save(&self, folder: &str, file: &str, tensors: &HashMap<String, candle_core::Tensor>) {
+        candle_core::safetensors::save(tensors, self.place(folder, file)).unwrap();
     }
 
     pub fn store(&self) -> &Store {

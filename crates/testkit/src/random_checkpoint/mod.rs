@@ -10,6 +10,7 @@
 // Every test binary that includes this module uses a part of it.
 #![allow(dead_code)]
 
+mod control;
 mod layouts;
 mod shapes;
 mod values;
@@ -18,6 +19,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+pub use control::*;
 pub use layouts::*;
 use shapes::{Shapes, text_shapes, unet_shapes, vae_shapes};
 use values::{Values, stored_type};
@@ -35,14 +37,8 @@ pub fn write_sd15(path: &Path) -> io::Result<()> {
 impl Layout {
     /// Writes the file.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let shapes = self.shapes();
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        out.write_all(&header(&shapes))?;
         let values = Values::new(3 * self.unet.levels.len(), self.norms, self.velocity);
-        for (name, shape) in &shapes {
-            values.write(&mut out, name, shape)?;
-        }
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        write_file(path, &self.shapes(), &values)
     }
 
     /// Writes the table of contents and leaves a hole where the values would be.
@@ -73,6 +69,15 @@ impl Layout {
         shapes.extend(self.markers.iter().map(|name| ((*name).to_owned(), vec![0])));
         shapes
     }
+}
+
+fn write_file(path: &Path, shapes: &Shapes, values: &Values) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    out.write_all(&header(shapes))?;
+    for (name, shape) in shapes {
+        values.write(&mut out, name, shape)?;
+    }
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 fn header(shapes: &Shapes) -> Vec<u8> {

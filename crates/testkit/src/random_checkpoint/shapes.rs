@@ -9,7 +9,7 @@ pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 pub(super) const UNET: &str = "model.diffusion_model.";
 pub(super) const VAE: &str = "first_stage_model.";
 
-fn put(shapes: &mut Shapes, name: String, weight: &[usize]) {
+pub(super) fn put(shapes: &mut Shapes, name: String, weight: &[usize]) {
     shapes.insert(format!("{name}.bias"), vec![weight[0]]);
     shapes.insert(format!("{name}.weight"), weight.to_vec());
 }
@@ -18,16 +18,17 @@ fn put_matrix(shapes: &mut Shapes, name: String, rows: usize, columns: usize) {
     shapes.insert(format!("{name}.weight"), vec![rows, columns]);
 }
 
-pub(super) fn unet_shapes(shapes: &mut Shapes, unet: &Unet) {
+/// The descending half and the middle below a prefix; returns the width of every block.
+pub(super) fn descent_shapes(shapes: &mut Shapes, prefix: &str, unet: &Unet) -> Vec<usize> {
     let width = unet.channels;
     let embed = 4 * width;
-    put(shapes, format!("{UNET}time_embed.0"), &[embed, width]);
-    put(shapes, format!("{UNET}time_embed.2"), &[embed, embed]);
+    put(shapes, format!("{prefix}time_embed.0"), &[embed, width]);
+    put(shapes, format!("{prefix}time_embed.2"), &[embed, embed]);
     if let Some(vector) = unet.vector {
-        put(shapes, format!("{UNET}label_emb.0.0"), &[embed, vector]);
-        put(shapes, format!("{UNET}label_emb.0.2"), &[embed, embed]);
+        put(shapes, format!("{prefix}label_emb.0.0"), &[embed, vector]);
+        put(shapes, format!("{prefix}label_emb.0.2"), &[embed, embed]);
     }
-    put(shapes, format!("{UNET}input_blocks.0.0"), &[width, unet.inputs, 3, 3]);
+    put(shapes, format!("{prefix}input_blocks.0.0"), &[width, unet.inputs, 3, 3]);
     let mut skips = vec![width];
     let mut channels = width;
     let mut block = 1;
@@ -35,24 +36,31 @@ pub(super) fn unet_shapes(shapes: &mut Shapes, unet: &Unet) {
     for (level, (multiplier, depth)) in unet.levels.iter().enumerate() {
         for _ in 0..2 {
             let out = width * multiplier;
-            res_block(shapes, &format!("{UNET}input_blocks.{block}.0"), channels, out, embed);
-            transformer(shapes, &format!("{UNET}input_blocks.{block}.1"), out, *depth, unet);
+            res_block(shapes, &format!("{prefix}input_blocks.{block}.0"), channels, out, embed);
+            transformer(shapes, &format!("{prefix}input_blocks.{block}.1"), out, *depth, unet);
             channels = out;
             skips.push(channels);
             block += 1;
         }
         if level < last {
-            put(shapes, format!("{UNET}input_blocks.{block}.0.op"), &[channels, channels, 3, 3]);
+            put(shapes, format!("{prefix}input_blocks.{block}.0.op"), &[channels, channels, 3, 3]);
             skips.push(channels);
             block += 1;
         }
     }
-    res_block(shapes, &format!("{UNET}middle_block.0"), channels, channels, embed);
+    res_block(shapes, &format!("{prefix}middle_block.0"), channels, channels, embed);
     if let Some(depth) = unet.middle_depth {
-        transformer(shapes, &format!("{UNET}middle_block.1"), channels, depth, unet);
-        res_block(shapes, &format!("{UNET}middle_block.2"), channels, channels, embed);
+        transformer(shapes, &format!("{prefix}middle_block.1"), channels, depth, unet);
+        res_block(shapes, &format!("{prefix}middle_block.2"), channels, channels, embed);
     }
-    block = 0;
+    skips
+}
+
+pub(super) fn unet_shapes(shapes: &mut Shapes, unet: &Unet) {
+    let mut skips = descent_shapes(shapes, UNET, unet);
+    let (width, embed) = (unet.channels, 4 * unet.channels);
+    let mut channels = skips[skips.len() - 1];
+    let mut block = 0;
     for (level, (multiplier, depth)) in unet.levels.iter().enumerate().rev() {
         for i in 0..3 {
             let out = width * multiplier;

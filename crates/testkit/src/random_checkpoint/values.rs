@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::control::CONTROL;
 use super::shapes::{UNET, VAE};
 
 /// The type that a tensor is stored in and its bytes per value.
@@ -46,7 +47,7 @@ fn is_norm(name: &str) -> bool {
     if parent.contains("norm") || parent.starts_with("ln_") {
         return true;
     }
-    let Some(rest) = name.strip_prefix(UNET) else { return false };
+    let Some(rest) = name.strip_prefix(UNET).or_else(|| name.strip_prefix(CONTROL)) else { return false };
     let layer = rest.rsplit_once('.').map_or(rest, |(layer, _)| layer);
     layer == "out.0" || layer.ends_with("in_layers.0") || layer.ends_with("out_layers.0")
 }
@@ -140,7 +141,7 @@ impl Values {
 }
 
 fn gain(name: &str) -> f64 {
-    if let Some(rest) = name.strip_prefix(UNET) {
+    if let Some(rest) = name.strip_prefix(UNET).or_else(|| name.strip_prefix(CONTROL)) {
         return unet_gain(rest);
     }
     if name.starts_with(VAE) {
@@ -149,7 +150,8 @@ fn gain(name: &str) -> f64 {
             || name.contains(".proj_out.");
         return if damped { 0.7 } else { 1.0 };
     }
-    let damped = [".out_proj.", ".fc2.", ".c_proj."].iter().any(|part| name.contains(part));
+    let damped =
+        [".out_proj.", ".fc2.", ".c_proj.", ".block2.", ".up"].iter().any(|part| name.contains(part));
     if damped { 0.5 } else { 1.0 }
 }
 
