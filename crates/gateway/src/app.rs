@@ -5,10 +5,9 @@ use crate::comfy::hub::Hub;
 use crate::config::Config;
 use crate::files::Folders;
 use crate::orchestrator_client::Orchestrator;
-use crate::{origin, page, v1};
+use crate::{openapi, origin, page, v1};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
@@ -48,11 +47,6 @@ impl App {
             shutdown,
         })
     }
-
-    /// Where the only user's files are; ComfyUI's name, so that its folder can be taken over.
-    pub fn user_dir(&self) -> PathBuf {
-        self.config.user_dir.join("default")
-    }
 }
 
 /// Builds the routes of both surfaces and the page.
@@ -60,8 +54,9 @@ pub fn router(app: Shared) -> Router {
     let comfy = comfy::router(app.config.max_upload_bytes);
     Router::new()
         .merge(v1::router())
+        .merge(openapi::router())
         .merge(comfy.clone())
-        .nest("/api", comfy)
+        .nest("/api", comfy.merge(comfy::later_router()))
         .fallback(page::serve)
         .layer(DefaultBodyLimit::max(app.config.max_workflow_bytes))
         .layer(axum::middleware::from_fn(origin::check))

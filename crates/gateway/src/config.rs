@@ -48,6 +48,11 @@ pub struct Config {
     #[arg(long, env = "USER_DIR", default_value = "./data/user")]
     pub user_dir: PathBuf,
 
+    /// Keeps settings and files apart for each person that the header `comfy-user` names. Nobody proves who they are:
+    /// only for people who trust each other, or behind a proxy that sets the header.
+    #[arg(long, env = "MULTI_USER", default_value = "false", action = clap::ArgAction::Set)]
+    pub multi_user: bool,
+
     /// The largest upload: bytes, or a number with a unit such as `MiB`.
     #[arg(long, env = "MAX_UPLOAD_BYTES", default_value = "100MiB", value_parser = parse_size)]
     pub max_upload_bytes: usize,
@@ -80,14 +85,9 @@ impl Config {
     }
 }
 
-/// Reads a gRPC address; `host:port` alone means `http`.
 fn parse_grpc_address(text: &str) -> Result<Uri, String> {
-    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let uri: Uri = full.parse().map_err(|error| format!("`{text}` is not an address: {error}"))?;
-    match uri.scheme_str() {
-        Some("http") if uri.authority().is_some() => Ok(uri),
-        _ => Err(format!("`{text}` is not of the form `http://host:port`")),
-    }
+    let endpoint = comfy_service::config::endpoint(text)?;
+    endpoint.parse().map_err(|error| format!("`{text}` is not an address: {error}"))
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {

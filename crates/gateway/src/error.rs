@@ -102,7 +102,8 @@ pub fn object_or_empty(text: &str) -> Value {
 impl From<Status> for ApiError {
     fn from(status: Status) -> Self {
         let code = comfy_proto::status::from_status(&status);
-        Self::from_code(code, status.message())
+        let field = comfy_proto::status::wrong_field(&status).map(|field| format!("field `{field}`"));
+        Self::from_code(code, status.message()).details(field.unwrap_or_default())
     }
 }
 

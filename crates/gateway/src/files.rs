@@ -125,6 +125,18 @@ pub fn existing(root: &Path, relative: &Path) -> Result<PathBuf, PathError> {
     if real_path.starts_with(&real_root) { Ok(real_path) } else { Err(PathError::Outside(name())) }
 }
 
+/// Finds something that exists below a root and is reached without following a link: the files of a person are not
+/// places that lead elsewhere, not even to another place below the root.
+///
+/// # Errors
+/// `Outside` when there is a link on the way, `Missing` when nothing is there.
+pub fn without_links(root: &Path, relative: &Path) -> Result<PathBuf, PathError> {
+    let found = existing(root, relative)?;
+    let mut straight = existing(root, Path::new(""))?;
+    straight.extend(relative.components());
+    if found == straight { Ok(found) } else { Err(PathError::Outside(relative.display().to_string())) }
+}
+
 /// Finds where something new may be written below a root; makes the root and the folders in between.
 ///
 /// # Errors
@@ -215,5 +227,13 @@ mod tests {
         assert!(matches!(for_writing(root.path(), Path::new("link/a/b")), Err(PathError::Outside(_))));
         assert!(!outside.path().join("a").exists());
         assert!(for_writing(root.path(), Path::new("a/b/c")).is_ok());
+        std::fs::write(root.path().join("a/here"), "h").unwrap();
+        std::os::unix::fs::symlink(root.path().join("a"), root.path().join("inside")).unwrap();
+        assert!(existing(root.path(), Path::new("inside/here")).is_ok());
+        let inside = without_links(root.path(), Path::new("inside/here"));
+        assert!(matches!(inside, Err(PathError::Outside(_))), "{inside:?}");
+        assert!(without_links(root.path(), Path::new("a/here")).is_ok());
+        let nothing = without_links(root.path(), Path::new("a/gone"));
+        assert!(matches!(nothing, Err(PathError::Missing(_))), "{nothing:?}");
     }
 }

@@ -10,6 +10,8 @@ pub mod config;
 pub mod error;
 pub mod events;
 pub mod files;
+pub mod logs;
+pub mod openapi;
 pub mod orchestrator_client;
 pub mod origin;
 pub mod page;

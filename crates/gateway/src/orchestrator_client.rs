@@ -1,11 +1,13 @@
 //! Calls to the orchestrator, each with a time limit and errors as [`ApiError`].
 
-use crate::error::ApiError;
+use crate::error::{ApiError, object_or_empty};
+use axum::http::StatusCode;
 use comfy_graph::ErrorCode;
 use comfy_proto::MAX_MESSAGE_BYTES;
 use comfy_proto::orchestrator as pb;
 use comfy_proto::orchestrator::orchestrator_service_client::OrchestratorServiceClient;
-use comfy_proto::stage::{ListModelsRequest, ModelFile};
+use comfy_proto::stage::{GetModelMetadataRequest, ListModelsRequest, ModelFile};
+use serde_json::Value;
 use std::error::Error as _;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -74,6 +76,11 @@ impl Orchestrator {
             Some(R::Rejected(rejected)) => {
                 Err(ApiError::rejected(&rejected.error_json, &rejected.node_errors_json))
             }
+            Some(R::KeyReused(pb::KeyReused { job_id })) => Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                format!("this idempotency key was used for job `{job_id}`, which was another request"),
+            )),
             None => Err(ApiError::internal("the orchestrator answered a submission with nothing")),
         }
     }
@@ -88,8 +95,13 @@ impl Orchestrator {
     }
 
     pub async fn cancel(&self, id: &str) -> Result<pb::Job, ApiError> {
+        self.try_cancel(id).await?.job.ok_or_else(|| unknown_job(id))
+    }
+
+    /// Cancels a job and says whether it had not ended yet.
+    pub async fn try_cancel(&self, id: &str) -> Result<pb::CancelJobResponse, ApiError> {
         let request = pb::CancelJobRequest { job_id: id.into() };
-        self.call(self.client.clone().cancel_job(request)).await?.job.ok_or_else(|| unknown_job(id))
+        self.call(self.client.clone().cancel_job(request)).await
     }
 
     pub async fn delete(&self, request: pb::DeleteJobsRequest) -> Result<u32, ApiError> {
@@ -116,6 +128,18 @@ impl Orchestrator {
             Err(error) if error.code == ErrorCode::NotFound.as_str() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the author of a model file wrote into it.
+    pub async fn model_metadata(&self, folder: &str, name: &str) -> Result<Value, ApiError> {
+        let request = GetModelMetadataRequest { folder: folder.into(), name: name.into() };
+        let answer = self.call(self.client.clone().get_model_metadata(request)).await?;
+        Ok(object_or_empty(&answer.metadata_json))
+    }
+
+    pub async fn free_memory(&self, request: pb::FreeMemoryRequest) -> Result<(), ApiError> {
+        self.call(self.client.clone().free_memory(request)).await?;
+        Ok(())
     }
 
     pub async fn convert(&self, workflow_json: String) -> Result<String, ApiError> {

@@ -7,7 +7,7 @@
 use crate::error::ApiError;
 use axum::extract::Request;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
@@ -26,8 +26,24 @@ pub async fn check(request: Request, next: Next) -> Response {
             ApiError::new(StatusCode::FORBIDDEN, "forbidden_origin", "the request comes from another origin")
                 .into_response()
         }
+        _ if is_foreign_fetch(request.headers(), host.as_ref()) => {
+            tracing::warn!("refused a request that another site's page made");
+            ApiError::new(StatusCode::FORBIDDEN, "forbidden_origin", "the request comes from another site")
+                .into_response()
+        }
+        // What a browser asks before it asks; without CORS headers it goes no further, as in ComfyUI.
+        _ if request.method() == Method::OPTIONS => StatusCode::OK.into_response(),
         _ => next.run(request).await,
     }
+}
+
+/// Whether a browser says that another site's page asks for this, other than by following a link to it. Requests
+/// without `Origin`, such as those of `<img>`, are told apart by this only.
+fn is_foreign_fetch(headers: &HeaderMap, host: Option<&Authority>) -> bool {
+    let is = |name: &str, text: &str| headers.get(name).is_some_and(|value| value == text);
+    host.is_some_and(|host| is_loopback(host.host()))
+        && is("sec-fetch-site", "cross-site")
+        && !is("sec-fetch-mode", "navigate")
 }
 
 fn host(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
@@ -58,6 +74,21 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_sites_may_link_here_and_no_more() {
+        let check = |host: &str, site: &str, mode: &str, foreign: bool| {
+            let pairs = [("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+            let pairs = pairs.map(|(name, text)| (name.parse().unwrap(), text.parse().unwrap()));
+            let headers = HeaderMap::from_iter(pairs);
+            let host: Authority = host.parse().unwrap();
+            assert_eq!(is_foreign_fetch(&headers, Some(&host)), foreign, "{host} {site} {mode}");
+        };
+        check("127.0.0.1:8080", "cross-site", "no-cors", true);
+        check("127.0.0.1:8080", "cross-site", "navigate", false);
+        check("127.0.0.1:8080", "same-origin", "cors", false);
+        check("comfy.example", "cross-site", "no-cors", false);
+    }
 
     #[test]
     fn only_the_server_itself_is_an_origin_on_loopback() {

@@ -63,7 +63,7 @@ pub struct Config {
 impl Config {
     /// The stages in the order in which they win when two offer the same class.
     pub fn stages(&self) -> [(&'static str, &str); 2] {
-        [("sampler", &self.stage_sampler_addr), ("image", &self.stage_image_addr)]
+        [("stage-sampler", &self.stage_sampler_addr), ("stage-image", &self.stage_image_addr)]
     }
 }
 

@@ -5,8 +5,9 @@ use comfy_graph::ErrorCode;
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrchestratorError {
-    #[error("{0}")]
-    Invalid(String),
+    /// The request is wrong, in the field named first.
+    #[error("{1}")]
+    Invalid(&'static str, String),
     #[error("there is no job `{0}`")]
     NoSuchJob(String),
     #[error("{0}")]
@@ -21,7 +22,7 @@ impl OrchestratorError {
     /// The code that the caller sees.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) => ErrorCode::InvalidArgument,
+            Self::Invalid(..) => ErrorCode::InvalidArgument,
             Self::NoSuchJob(_) => ErrorCode::NotFound,
             Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::Stage { code, .. } => *code,
@@ -36,6 +37,10 @@ impl From<OrchestratorError> for tonic::Status {
         if code == ErrorCode::Internal {
             tracing::error!(error = &error as &dyn std::error::Error, "request failed");
         }
-        comfy_proto::status::to_status(code, error.to_string())
+        let message = error.to_string();
+        match error {
+            OrchestratorError::Invalid(field, _) => comfy_proto::status::invalid_field(field, message),
+            _ => comfy_proto::status::to_status(code, message),
+        }
     }
 }

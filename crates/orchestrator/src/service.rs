@@ -10,7 +10,9 @@ use crate::wire::{self, Snapshot};
 use comfy_graph::JobStatus;
 use comfy_proto::orchestrator as pb;
 use comfy_proto::orchestrator::orchestrator_service_server::OrchestratorService;
-use comfy_proto::stage::{ListModelsRequest, ListModelsResponse};
+use comfy_proto::stage::{
+    GetModelMetadataRequest, GetModelMetadataResponse, ListModelsRequest, ListModelsResponse,
+};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use std::sync::Arc;
@@ -79,12 +81,22 @@ impl OrchestratorService for Service {
         request: Request<pb::ListJobsRequest>,
     ) -> Result<Response<pb::ListJobsResponse>, Status> {
         let request = request.into_inner();
+        let by_duration = match pb::JobOrder::try_from(request.order) {
+            Ok(pb::JobOrder::Unspecified) => false,
+            Ok(pb::JobOrder::Duration) => true,
+            Err(_) => {
+                let message = format!("`order` holds `{}`, which is no order of jobs", request.order);
+                return Err(OrchestratorError::Invalid("order", message).into());
+            }
+        };
         let filter = JobFilter {
             statuses: request.statuses.into_iter().map(read_status).collect::<Result<_, _>>()?,
             limit: (request.limit > 0).then_some(request.limit),
             offset: request.offset,
             newest_first: request.newest_first,
             detail: request.detail,
+            workflow_id: (!request.workflow_id.is_empty()).then_some(request.workflow_id),
+            by_duration,
         };
         let (snapshots, total) = self
             .context
@@ -167,6 +179,29 @@ impl OrchestratorService for Service {
         request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
         Ok(Response::new(self.context.stages.list_models(request.get_ref()).await?))
+    }
+
+    async fn get_model_metadata(
+        &self,
+        request: Request<GetModelMetadataRequest>,
+    ) -> Result<Response<GetModelMetadataResponse>, Status> {
+        Ok(Response::new(self.context.stages.model_metadata(request.get_ref()).await?))
+    }
+
+    async fn free_memory(
+        &self,
+        request: Request<pb::FreeMemoryRequest>,
+    ) -> Result<Response<pb::FreeMemoryResponse>, Status> {
+        let request = request.into_inner();
+        let mut answer = pb::FreeMemoryResponse::default();
+        if request.unload_models {
+            answer.freed_bytes = self.context.stages.free_memory().await;
+        }
+        if request.forget_results {
+            let forgotten = self.context.ledger.call(|ledger| ledger.store().forget_results()).await;
+            answer.forgotten_results = forgotten.map_err(OrchestratorError::Store)?;
+        }
+        Ok(Response::new(answer))
     }
 
     async fn convert_workflow(

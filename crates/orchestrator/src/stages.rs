@@ -8,7 +8,7 @@ pub use client::StageClient;
 
 use crate::config::Config;
 use crate::error::OrchestratorError;
-use comfy_graph::Catalog;
+use comfy_graph::{Catalog, ErrorCode};
 use comfy_proto::stage as pb;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -75,6 +75,39 @@ impl Stages {
         // After a restart of ours while the stage was away.
         self.refresh().await;
         find().cloned()
+    }
+
+    /// Asks one stage after the other what the author of a model file wrote into it.
+    ///
+    /// # Errors
+    /// `NotFound` when every stage that answers says so, else what the last one said.
+    pub async fn model_metadata(
+        &self,
+        request: &pb::GetModelMetadataRequest,
+    ) -> Result<pb::GetModelMetadataResponse, OrchestratorError> {
+        let mut failure = None;
+        for client in &self.clients {
+            match client.model_metadata(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.code() == ErrorCode::NotFound => {
+                    failure.get_or_insert(error);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| OrchestratorError::Unavailable("there are no stages".into())))
+    }
+
+    /// Lets every stage that answers forget its models. Returns how many bytes that freed.
+    pub async fn free_memory(&self) -> u64 {
+        let answers = futures::future::join_all(self.clients.iter().map(|client| client.free_memory())).await;
+        let said = |(answer, client): (Result<u64, OrchestratorError>, &Arc<StageClient>)| {
+            answer.unwrap_or_else(|error| {
+                tracing::warn!(stage = client.name(), %error, "stage does not forget its models");
+                0
+            })
+        };
+        answers.into_iter().zip(&self.clients).map(said).sum()
     }
 
     /// Merges the model lists of every stage that answers.

@@ -64,6 +64,26 @@ pub struct NewJob {
     pub place: Place,
     pub nodes_total: u32,
     pub texts: JobTexts,
+    /// The idempotency key that the job is known by from now on.
+    pub key: Option<NewKey>,
+}
+
+/// An idempotency key, what was asked with it, and part of the answer.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    pub key: String,
+    /// Equal for equal requests.
+    pub fingerprint: String,
+    pub node_errors_json: String,
+}
+
+/// What was answered when an idempotency key was first used.
+#[derive(Debug, Clone)]
+pub struct UsedKey {
+    pub job_id: String,
+    pub number: f64,
+    pub fingerprint: String,
+    pub node_errors_json: String,
 }
 
 /// Where a job wants to stand in the queue.
@@ -154,6 +174,10 @@ pub struct JobFilter {
     pub offset: u32,
     pub newest_first: bool,
     pub detail: bool,
+    /// Only jobs of this drawn workflow.
+    pub workflow_id: Option<String>,
+    /// Whether to sort by running time instead of creation.
+    pub by_duration: bool,
 }
 
 /// What became of a submission.
@@ -162,6 +186,8 @@ pub enum Submitted {
     New(JobEvent),
     /// A job with this id exists already.
     Existing(Box<JobRow>),
+    /// A job with this idempotency key exists already.
+    KeyUsed(UsedKey),
 }
 
 /// Durable storage of jobs. Every method is one transaction; a method that returns `Ok` has reached the disk.
@@ -171,6 +197,9 @@ pub trait JobStore: Send {
 
     /// Queues a job and writes its `Queued` event.
     fn submit(&mut self, job: &NewJob, stamp: Stamp) -> Result<Submitted, StoreError>;
+
+    /// The job that an idempotency key stands for.
+    fn used_key(&self, key: &str) -> Result<Option<UsedKey>, StoreError>;
 
     /// Marks the next job in queue order as running. Its `Started` event is written the first time only.
     fn claim(&mut self, stamp: Stamp) -> Result<Option<(JobRow, Option<JobEvent>)>, StoreError>;
@@ -212,6 +241,9 @@ pub trait JobStore: Send {
 
     /// Deletes the oldest ended jobs above `jobs`, and the least recently used results above `results`.
     fn prune(&mut self, jobs: u32, results: u32) -> Result<(), StoreError>;
+
+    /// Forgets every reusable result. Returns how many.
+    fn forget_results(&mut self) -> Result<u32, StoreError>;
 
     /// How many jobs are running and queued.
     fn counts(&self) -> Result<(u32, u32), StoreError>;

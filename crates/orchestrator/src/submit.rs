@@ -2,8 +2,8 @@
 
 use crate::context::Context;
 use crate::error::OrchestratorError;
-use crate::store::{JobTexts, NewJob, Place, Submitted};
-use comfy_graph::{ApiGraph, Catalog, NodeId, PromptError, Validation, validate, workflow};
+use crate::store::{JobTexts, NewJob, NewKey, Place, Submitted, UsedKey};
+use comfy_graph::{ApiGraph, Catalog, Digest, NodeId, PromptError, Validation, validate, workflow};
 use comfy_proto::orchestrator as pb;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -27,6 +27,10 @@ pub async fn submit(
     request: pb::SubmitWorkflowRequest,
 ) -> Result<pb::SubmitWorkflowResponse, OrchestratorError> {
     check_request(&request)?;
+    let key = idempotency_key(&request);
+    if let Some(earlier) = earlier_submission(context, key.as_ref()).await? {
+        return Ok(earlier);
+    }
     let catalog = context.stages.refresh().await;
     let away = context.stages.never_reached();
     let place = match (request.number, request.front) {
@@ -44,7 +48,8 @@ pub async fn submit(
         }
         Read::Accepted { nodes, texts, node_errors_json } => (nodes, texts, node_errors_json),
     };
-    let job = NewJob { id, client_id: request.client_id, place, nodes_total: graph, texts };
+    let key = key.map(|key| NewKey { node_errors_json: node_errors_json.clone(), ..key });
+    let job = NewJob { id, client_id: request.client_id, place, nodes_total: graph, texts, key: key.clone() };
     let wanted = job.clone();
     let submitted = context.ledger.call(move |ledger| ledger.submit(&job)).await;
     let number = match submitted.map_err(OrchestratorError::Store)? {
@@ -52,11 +57,13 @@ pub async fn submit(
             comfy_graph::JobEventKind::Queued { number } => number,
             _ => 0.0,
         },
+        // The same key arrived twice at the same time.
+        Submitted::KeyUsed(used) => return Ok(answer_again(used, key.as_ref())),
         Submitted::Existing(row) => {
             let same = row.texts.as_ref().is_some_and(|texts| is_same(texts, &wanted.texts));
             if !same {
                 let message = format!("job `{}` exists already, with other content", wanted.id);
-                return Err(OrchestratorError::Invalid(message));
+                return Err(OrchestratorError::Invalid("job_id", message));
             }
             row.number
         }
@@ -65,6 +72,44 @@ pub async fn submit(
     tracing::info!(job = %wanted.id, number, nodes = wanted.nodes_total, "job queued");
     let accepted = pb::Accepted { job_id: wanted.id, number, node_errors_json };
     Ok(answer(pb::submit_workflow_response::Result::Accepted(accepted)))
+}
+
+/// The key of a submission and what it stands for: everything that was asked, whatever the client's connection.
+fn idempotency_key(request: &pb::SubmitWorkflowRequest) -> Option<NewKey> {
+    if request.idempotency_key.is_empty() {
+        return None;
+    }
+    let asked = json!([
+        request.workflow_json,
+        request.job_id,
+        request.extra_data_json,
+        request.number,
+        request.front,
+        request.targets,
+    ]);
+    let fingerprint = Digest::of(asked.to_string().as_bytes()).to_string();
+    Some(NewKey { key: request.idempotency_key.clone(), fingerprint, node_errors_json: String::new() })
+}
+
+/// What was answered to the first submission with this key, if there was one.
+async fn earlier_submission(
+    context: &Context,
+    key: Option<&NewKey>,
+) -> Result<Option<pb::SubmitWorkflowResponse>, OrchestratorError> {
+    let Some(key) = key else { return Ok(None) };
+    let text = key.key.clone();
+    let used = context.ledger.call(move |ledger| ledger.store().used_key(&text)).await;
+    Ok(used.map_err(OrchestratorError::Store)?.map(|used| answer_again(used, Some(key))))
+}
+
+fn answer_again(used: UsedKey, key: Option<&NewKey>) -> pb::SubmitWorkflowResponse {
+    use pb::submit_workflow_response::Result as R;
+    let UsedKey { job_id, number, fingerprint, node_errors_json } = used;
+    if key.is_some_and(|key| key.fingerprint == fingerprint) {
+        tracing::info!(job = %job_id, "job was submitted again with its idempotency key");
+        return answer(R::Accepted(pb::Accepted { job_id, number, node_errors_json }));
+    }
+    answer(R::KeyReused(pb::KeyReused { job_id }))
 }
 
 /// Converts a workflow to the API format.
@@ -77,7 +122,8 @@ pub async fn convert(context: &Context, workflow_json: String) -> Result<String,
     let away = context.stages.never_reached();
     blocking(move || {
         let json = parse(&workflow_json, "workflow_json")?;
-        let graph = workflow::read(&json, &catalog).map_err(|e| OrchestratorError::Invalid(e.to_string()))?;
+        let graph = workflow::read(&json, &catalog)
+            .map_err(|e| OrchestratorError::Invalid("workflow_json", e.to_string()))?;
         check_reached(&graph, &catalog, &away)?;
         Ok(graph.to_json().to_string())
     })
@@ -103,12 +149,19 @@ fn check_request(request: &pb::SubmitWorkflowRequest) -> Result<(), Orchestrator
     check_size(request.workflow_json.len() + request.extra_data_json.len())?;
     if request.job_id.len() > MAX_ID_BYTES || request.job_id.contains(char::is_control) {
         let message = format!("`job_id` must have at most {MAX_ID_BYTES} bytes and no control characters");
-        return Err(OrchestratorError::Invalid(message));
+        return Err(OrchestratorError::Invalid("job_id", message));
+    }
+    let key = &request.idempotency_key;
+    if key.len() > MAX_ID_BYTES || key.contains(char::is_control) {
+        let message =
+            format!("`idempotency_key` must have at most {MAX_ID_BYTES} bytes and no control characters");
+        return Err(OrchestratorError::Invalid("idempotency_key", message));
     }
     match request.number {
-        Some(number) if !number.is_finite() => Err(OrchestratorError::Invalid(format!(
-            "`number` holds `{number}`, which is no place in a queue"
-        ))),
+        Some(number) if !number.is_finite() => Err(OrchestratorError::Invalid(
+            "number",
+            format!("`number` holds `{number}`, which is no place in a queue"),
+        )),
         _ => Ok(()),
     }
 }
@@ -117,9 +170,10 @@ fn check_size(bytes: usize) -> Result<(), OrchestratorError> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }
-    Err(OrchestratorError::Invalid(format!(
-        "the workflow has {bytes} bytes, at most {MAX_BYTES} are accepted"
-    )))
+    Err(OrchestratorError::Invalid(
+        "workflow_json",
+        format!("the workflow has {bytes} bytes, at most {MAX_BYTES} are accepted"),
+    ))
 }
 
 enum Read {
@@ -142,7 +196,7 @@ fn read(
     };
     if api.nodes.len() > MAX_NODES {
         let message = format!("the workflow has {} nodes, at most {MAX_NODES} are accepted", api.nodes.len());
-        return Err(OrchestratorError::Invalid(message));
+        return Err(OrchestratorError::Invalid("workflow_json", message));
     }
     check_reached(&api, catalog, away)?;
     let Validation { graph, error, node_errors } = validate(&api, catalog, &targets);
@@ -176,9 +230,9 @@ fn text<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// Parses JSON. serde_json refuses more than 128 levels, which protects the stack.
-fn parse(text: &str, field: &str) -> Result<Value, OrchestratorError> {
+fn parse(text: &str, field: &'static str) -> Result<Value, OrchestratorError> {
     serde_json::from_str(text)
-        .map_err(|error| OrchestratorError::Invalid(format!("`{field}` is not JSON: {error}")))
+        .map_err(|error| OrchestratorError::Invalid(field, format!("`{field}` is not JSON: {error}")))
 }
 
 /// Reads ComfyUI's `extra_data`. A workflow in UI format is its own picture information when none was given.
@@ -191,7 +245,10 @@ fn read_extra_data(extra_data_json: &str, workflow: &Value) -> Result<String, Or
         extra = json!({});
     }
     let Some(fields) = extra.as_object_mut() else {
-        return Err(OrchestratorError::Invalid("`extra_data_json` is not an object".into()));
+        return Err(OrchestratorError::Invalid(
+            "extra_data_json",
+            "`extra_data_json` is not an object".into(),
+        ));
     };
     if workflow::is_ui_format(workflow) && !fields.contains_key("extra_pnginfo") {
         fields.insert("extra_pnginfo".into(), json!({"workflow": workflow}));

@@ -2,6 +2,7 @@
 
 use comfy_graph::ErrorCode;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// Makes the gRPC status of an error.
 pub fn to_status(code: ErrorCode, message: impl Into<String>) -> Status {
@@ -16,6 +17,19 @@ pub fn to_status(code: ErrorCode, message: impl Into<String>) -> Status {
         ErrorCode::Internal => Code::Internal,
     };
     Status::new(code, message)
+}
+
+/// Makes the status of a request with a wrong field: `INVALID_ARGUMENT` with `google.rpc.BadRequest` details.
+pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
+    let message = message.into();
+    let details = ErrorDetails::with_bad_request_violation(field, &message);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// The first wrong field that a status names.
+pub fn wrong_field(status: &Status) -> Option<String> {
+    let bad_request = status.get_details_bad_request()?;
+    bad_request.field_violations.into_iter().next().map(|violation| violation.field)
 }
 
 /// Reads the code of a status.
@@ -64,5 +78,9 @@ mod tests {
         for code in ErrorCode::ALL {
             assert_eq!(from_status(&to_status(code, "x")), code);
         }
+        let status = invalid_field("workflow_json", "it is not JSON");
+        assert_eq!((from_status(&status), status.message()), (ErrorCode::InvalidArgument, "it is not JSON"));
+        assert_eq!(wrong_field(&status).as_deref(), Some("workflow_json"));
+        assert_eq!(wrong_field(&to_status(ErrorCode::NotFound, "x")), None);
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use std::path::Path;
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Starts logging for the process. Keep the guard until the end, it flushes the file.
@@ -12,6 +13,14 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 /// # Errors
 /// When `RUST_LOG` does not parse, when the folder cannot be made, or when logging was started before.
 pub fn init(service: &str, log_dir: &Path) -> anyhow::Result<WorkerGuard> {
+    init_with(service, log_dir, None)
+}
+
+/// Starts logging as [`init`] does, and writes lines without a time to `also`.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(service: &str, log_dir: &Path, also: Option<BoxMakeWriter>) -> anyhow::Result<WorkerGuard> {
     let dir = log_dir.join(service);
     std::fs::create_dir_all(&dir)
         .with_context(|| format!("cannot make the log folder `{}`", dir.display()))?;
@@ -26,6 +35,10 @@ pub fn init(service: &str, log_dir: &Path) -> anyhow::Result<WorkerGuard> {
         .with(filter)
         .with(tracing_subscriber::fmt::layer().with_target(false).boxed())
         .with(tracing_subscriber::fmt::layer().json().with_writer(file).boxed())
+        .with(also.map(|writer| {
+            let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
+            layer.without_time().with_writer(writer).boxed()
+        }))
         .try_init()
         .context("logging was started twice")?;
     Ok(guard)

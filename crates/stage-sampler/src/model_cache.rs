@@ -95,4 +95,10 @@ impl ModelCache {
         }
         Ok(loaded)
     }
+
+    /// Forgets every part and returns how many bytes they held. A part in use lives until its user is done.
+    pub(crate) fn clear(&self) -> u64 {
+        let mut entries = self.entries.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        std::mem::take(&mut *entries).iter().map(|(_, loaded)| loaded.bytes()).sum()
+    }
 }

@@ -19,7 +19,7 @@ use comfy_diffusion::{Gligen, Hypernetwork};
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
 use comfy_stage::NodeError;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
@@ -228,6 +228,20 @@ impl ModelFiles {
         }
         let path = self.readable(entry).unwrap_or_else(|| entry.path.clone());
         Ok(FoundFile { path, fingerprint: entry.fingerprint.clone() })
+    }
+
+    /// What the author of a file wrote into it. Only safetensors files, or ones already converted to it, say anything.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file; `InvalidArgument` when its header cannot be read.
+    pub(crate) fn metadata(&self, folder: &str, name: &str) -> Result<BTreeMap<String, String>, NodeError> {
+        let entries = self.list(folder).unwrap_or_default();
+        let entry = entries.iter().find(|entry| entry.name == name);
+        let path = entry.and_then(|entry| self.readable(entry)).ok_or_else(|| {
+            NodeError::not_found(format!("there is no safetensors file `{name}` in `{folder}`"))
+        })?;
+        let header = CheckpointHeader::read(&path).map_err(crate::error::engine)?;
+        Ok(header.metadata().clone())
     }
 
     /// The file of an embedding, by the name that a prompt gives; `None` if there is none.

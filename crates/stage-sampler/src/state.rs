@@ -23,6 +23,7 @@ use comfy_diffusion::{
 use comfy_graph::{ComboOption, ErrorCode};
 use comfy_proto::stage::ModelFile;
 use comfy_stage::{NodeError, StageState};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -333,5 +334,13 @@ impl StageState for SamplerState {
 
     fn models(&self, folder: &str) -> Vec<ModelFile> {
         self.files.describe(folder)
+    }
+
+    fn model_metadata(&self, folder: &str, name: &str) -> Result<BTreeMap<String, String>, NodeError> {
+        self.files.metadata(folder, name)
+    }
+
+    fn free_memory(&self) -> u64 {
+        self.cache.clear()
     }
 }

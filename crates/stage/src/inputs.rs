@@ -66,11 +66,13 @@ impl Inputs {
     /// # Errors
     /// When it is missing or an element is something else.
     pub fn images(&self, name: &str) -> Result<Vec<&HostTensor>, NodeError> {
-        let image = |data| match data {
-            &Data::Image(ref tensor) => Ok(tensor),
-            other => Err(wrong(name, "a list of IMAGE", other)),
-        };
-        self.list(name)?.iter().map(image).collect()
+        let items = self.list(name)?.iter();
+        items
+            .map(|data| match data {
+                Data::Image(tensor) => Ok(tensor),
+                other => Err(wrong(name, "a list of IMAGE", other)),
+            })
+            .collect()
     }
 
     /// The elements of a list of latents.
@@ -78,11 +80,13 @@ impl Inputs {
     /// # Errors
     /// When it is missing or an element is something else.
     pub fn latents(&self, name: &str) -> Result<Vec<&Latent>, NodeError> {
-        let latent = |data| match data {
-            &Data::Latent(ref latent) => Ok(latent),
-            other => Err(wrong(name, "a list of LATENT", other)),
-        };
-        self.list(name)?.iter().map(latent).collect()
+        let items = self.list(name)?.iter();
+        items
+            .map(|data| match data {
+                Data::Latent(latent) => Ok(latent),
+                other => Err(wrong(name, "a list of LATENT", other)),
+            })
+            .collect()
     }
 
     fn first(&self, name: &str) -> Result<Option<&Data>, NodeError> {

@@ -6,6 +6,7 @@ use comfy_artifacts::folders::FolderError;
 use comfy_artifacts::store::StoreError;
 use comfy_graph::{ComboOption, ErrorCode, NodeSpec};
 use comfy_proto::stage::ModelFile;
+use std::collections::BTreeMap;
 
 /// A node class: what it takes and gives, and what it does.
 ///
@@ -35,6 +36,19 @@ pub trait StageState: Send + Sync + 'static {
     /// What the headers of the model files in a folder say; every known folder when `folder` is empty.
     fn models(&self, _folder: &str) -> Vec<ModelFile> {
         Vec::new()
+    }
+
+    /// What the author of a model file wrote into it, as pairs of texts.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file, or it is of a kind that holds no texts.
+    fn model_metadata(&self, folder: &str, name: &str) -> Result<BTreeMap<String, String>, NodeError> {
+        Err(NodeError::not_found(format!("there is no file `{name}` in `{folder}`")))
+    }
+
+    /// Forgets loaded models and returns how many bytes they held.
+    fn free_memory(&self) -> u64 {
+        0
     }
 }
 

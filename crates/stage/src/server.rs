@@ -155,4 +155,32 @@ impl<S: StageState> StageRunnerService for StageServer<S> {
             .map_err(|_| Status::internal("listing the models panicked"))?;
         Ok(Response::new(pb::ListModelsResponse { models }))
     }
+
+    async fn get_model_metadata(
+        &self,
+        request: Request<pb::GetModelMetadataRequest>,
+    ) -> Result<Response<pb::GetModelMetadataResponse>, Status> {
+        let (state, request) = (self.runner.state.clone(), request.into_inner());
+        let read = move || state.model_metadata(&request.folder, &request.name);
+        let metadata = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| Status::internal("reading the file panicked"))?
+            .map_err(|error| comfy_proto::status::to_status(error.code, error.message))?;
+        let metadata_json =
+            if metadata.is_empty() { String::new() } else { serde_json::json!(metadata).to_string() };
+        Ok(Response::new(pb::GetModelMetadataResponse { metadata_json }))
+    }
+
+    async fn free_memory(
+        &self,
+        _request: Request<pb::FreeMemoryRequest>,
+    ) -> Result<Response<pb::FreeMemoryResponse>, Status> {
+        let state = self.runner.state.clone();
+        // A model that is being loaded holds the cache, so this may wait.
+        let freed_bytes = tokio::task::spawn_blocking(move || state.free_memory())
+            .await
+            .map_err(|_| Status::internal("forgetting the models panicked"))?;
+        tracing::info!(freed_bytes, "models forgotten");
+        Ok(Response::new(pb::FreeMemoryResponse { freed_bytes }))
+    }
 }

@@ -230,6 +230,27 @@ impl StageRunnerService for Service {
             models: self.shared.models.iter().filter(wanted).cloned().collect(),
         }))
     }
+
+    async fn get_model_metadata(
+        &self,
+        request: Request<pb::GetModelMetadataRequest>,
+    ) -> Result<Response<pb::GetModelMetadataResponse>, Status> {
+        let pb::GetModelMetadataRequest { folder, name } = request.into_inner();
+        match self.shared.models.iter().find(|model| model.folder == folder && model.name == name) {
+            Some(_) => {
+                let metadata_json = serde_json::json!({"stage": self.shared.name}).to_string();
+                Ok(Response::new(pb::GetModelMetadataResponse { metadata_json }))
+            }
+            None => Err(Status::not_found(format!("there is no file `{name}` in `{folder}`"))),
+        }
+    }
+
+    async fn free_memory(
+        &self,
+        _request: Request<pb::FreeMemoryRequest>,
+    ) -> Result<Response<pb::FreeMemoryResponse>, Status> {
+        Ok(Response::new(pb::FreeMemoryResponse { freed_bytes: 1000 }))
+    }
 }
 
 type Events = mpsc::Sender<Result<pb::RunStageResponse, Status>>;

@@ -56,8 +56,14 @@ async fn collect(
     let statuses = [JobStatus::Completed, JobStatus::Failed, JobStatus::Cancelled].map(Into::into).to_vec();
     let (mut jobs, mut skipped, mut offset) = (Vec::new(), 0, 0);
     while jobs.len() < limit {
-        let request =
-            ListJobsRequest { statuses: statuses.clone(), limit: PAGE, offset, newest_first, detail: true };
+        let request = ListJobsRequest {
+            statuses: statuses.clone(),
+            limit: PAGE,
+            offset,
+            newest_first,
+            detail: true,
+            ..Default::default()
+        };
         let page = orchestrator.jobs(request).await?.jobs;
         let full = page.len() == PAGE as usize;
         offset += PAGE;
@@ -102,7 +108,7 @@ pub async fn post(State(app): State<Shared>, body: Body) -> Result<StatusCode, C
 }
 
 /// A job that has ended, as ComfyUI's history shows it.
-fn entry(job: &Job) -> Value {
+pub fn entry(job: &Job) -> Value {
     let outputs: Map<String, Value> =
         job.outputs.iter().map(|output| (output.node_id.clone(), object_or_empty(&output.ui_json))).collect();
     let meta: Map<String, Value> = job

@@ -1,16 +1,19 @@
 //! The owner of every WebSocket: follows all jobs and hands each frame to whom it concerns.
 
 use super::frames::{self, Frame, JobFrames};
+use super::small::TERMINAL;
 use crate::error::ApiError;
 use crate::events::{Position, Signal, follow, is_durable};
+use crate::logs;
 use crate::orchestrator_client::Orchestrator;
 use axum::extract::ws::Message;
+use comfy_proto::orchestrator::job_event::Kind;
 use comfy_proto::orchestrator::{JobEvent, JobStatus, ListJobsRequest};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// A handle to the hub. Clones share it.
@@ -43,6 +46,7 @@ enum Command {
     Join { sid: String, socket: Socket },
     Leave { sid: String, connection: u64 },
     Flags { sid: String, connection: u64, preview_metadata: bool, reply: Message },
+    Logs { sid: String, wanted: bool },
 }
 
 impl Hub {
@@ -54,6 +58,7 @@ impl Hub {
             orchestrator,
             shared: shared.clone(),
             sockets: HashMap::new(),
+            log_readers: HashSet::new(),
             jobs: HashMap::new(),
             queue_remaining: 0,
         };
@@ -86,6 +91,11 @@ impl Hub {
         self.send(Command::Flags { sid, connection, preview_metadata, reply }).await;
     }
 
+    /// Whether a client wants to read the log as it is written.
+    pub async fn want_logs(&self, sid: String, wanted: bool) {
+        self.send(Command::Logs { sid, wanted }).await;
+    }
+
     async fn send(&self, command: Command) {
         // The hub is gone only when the process shuts down, and then sockets close by themselves.
         let _ = self.commands.send(command).await;
@@ -96,6 +106,8 @@ struct Owner {
     orchestrator: Orchestrator,
     shared: Arc<Shared>,
     sockets: HashMap<String, Socket>,
+    /// Connected clients that read the log.
+    log_readers: HashSet<String>,
     /// Jobs that have not ended.
     jobs: HashMap<String, JobFrames>,
     queue_remaining: u32,
@@ -104,11 +116,18 @@ struct Owner {
 impl Owner {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>, shutdown: CancellationToken) {
         let mut signals = follow(self.orchestrator.clone(), String::new(), Position::Live);
+        let mut lines = logs::ring().subscribe();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(command) = inbox.recv() => self.on_command(command),
                 Some(signal) = signals.recv() => self.on_signal(signal).await,
+                line = lines.recv() => match line {
+                    Ok(entry) => self.on_line(&entry),
+                    // Lines that went by too fast are in the ring all the same.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
                 else => return,
             }
         }
@@ -129,7 +148,15 @@ impl Owner {
             Command::Leave { sid, connection } => {
                 if self.sockets.get(&sid).is_some_and(|socket| socket.connection == connection) {
                     self.sockets.remove(&sid);
+                    self.log_readers.remove(&sid);
                 }
+            }
+            Command::Logs { sid, wanted: true } if self.sockets.contains_key(&sid) => {
+                self.log_readers.insert(sid);
+            }
+            // A client that is not connected hears nothing anyway.
+            Command::Logs { sid, .. } => {
+                self.log_readers.remove(&sid);
             }
             Command::Flags { sid, connection, preview_metadata, reply } => {
                 if let Some(socket) = self.sockets.get_mut(&sid)
@@ -139,6 +166,17 @@ impl Owner {
                     self.send(&sid, reply);
                 }
             }
+        }
+    }
+
+    fn on_line(&mut self, entry: &logs::Entry) {
+        if self.log_readers.is_empty() {
+            return;
+        }
+        let data = json!({"entries": [entry], "size": TERMINAL});
+        let readers: Vec<String> = self.log_readers.iter().cloned().collect();
+        for sid in readers {
+            self.send_text(&sid, "logs", &data);
         }
     }
 
@@ -190,6 +228,7 @@ impl Owner {
         if is_durable(event) {
             self.shared.latest_seq.store(event.seq, Ordering::Relaxed);
         }
+        tell(event);
         let job = self.job(event);
         let frames = job.on(event);
         let (client_id, ended) = (job.client_id().to_owned(), job.has_ended());
@@ -232,6 +271,22 @@ impl Owner {
             tracing::warn!(sid, "websocket client reads too slowly, closing it");
             socket.kick.cancel();
             self.sockets.remove(sid);
+            self.log_readers.remove(sid);
         }
+    }
+}
+
+/// Writes the beginning and the end of jobs to the log, which people read in the page.
+fn tell(event: &JobEvent) {
+    let job = event.job_id.as_str();
+    match &event.kind {
+        Some(Kind::Queued(_)) => tracing::info!(job, queue = event.queue_remaining, "got prompt"),
+        Some(Kind::Succeeded(_)) => tracing::info!(job, "prompt executed"),
+        Some(Kind::Cancelled(_)) => tracing::info!(job, "prompt interrupted"),
+        Some(Kind::Failed(failed)) => {
+            let message = failed.error.as_ref().map_or("", |error| error.message.as_str());
+            tracing::warn!(job, message, "prompt failed");
+        }
+        _ => {}
     }
 }

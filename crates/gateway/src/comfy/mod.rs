@@ -6,6 +6,7 @@
 pub mod frames;
 pub mod history;
 pub mod hub;
+pub mod jobs;
 pub mod models;
 pub mod object_info;
 pub mod pictures;
@@ -16,6 +17,7 @@ pub mod small;
 pub mod system_stats;
 pub mod upload;
 pub mod userdata;
+pub mod users;
 pub mod view;
 pub mod ws;
 
@@ -23,7 +25,7 @@ use crate::app::Shared;
 use crate::error::ApiError;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, patch, post};
+use axum::routing::{any, get, patch, post};
 use comfy_graph::ErrorCode;
 use serde_json::{Value, json};
 
@@ -44,18 +46,22 @@ pub fn router(max_upload_bytes: usize) -> Router<Shared> {
         .route("/models/{folder}", get(models::files))
         .route("/experiment/models", get(models::folder_objects))
         .route("/experiment/models/{folder}", get(models::file_objects))
+        .route("/experiment/models/preview/{folder}/{place}/{*name}", get(models::preview))
+        .route("/view_metadata/{folder}", get(models::metadata))
         .route("/view", get(view::get))
         .route("/system_stats", get(system_stats::get))
         .route("/features", get(small::features))
         .route("/extensions", get(small::extensions))
-        .route("/users", get(small::users).post(small::add_user))
+        .route("/users", get(users::list).post(users::add))
         .route("/workflow_templates", get(small::empty_object))
         .route("/i18n", get(small::empty_object))
         .route("/global_subgraphs", get(small::empty_object))
+        .route("/global_subgraphs/{id}", get(small::no_subgraph))
+        .route("/node_replacements", get(small::empty_object))
         .route("/internal/logs", get(small::logs))
         .route("/internal/logs/raw", get(small::raw_logs))
         .route("/internal/logs/subscribe", patch(small::subscribe_logs))
-        .route("/internal/folder_paths", get(small::empty_object))
+        .route("/internal/folder_paths", get(models::folder_paths))
         .route("/internal/files/{kind}", get(small::folder_files))
         .route("/settings", get(settings::all).post(settings::merge))
         .route("/settings/{id}", get(settings::one).post(settings::set))
@@ -69,6 +75,17 @@ pub fn router(max_upload_bytes: usize) -> Router<Shared> {
                 .route("/userdata/{file}/move/{dest}", post(userdata::rename))
                 .layer(DefaultBodyLimit::max(max_upload_bytes)),
         )
+}
+
+/// What later versions added, under `/api` only.
+pub fn later_router() -> Router<Shared> {
+    Router::new()
+        .route("/jobs", get(jobs::list))
+        .route("/jobs/cancel", post(jobs::cancel_many))
+        .route("/jobs/{id}", get(jobs::one))
+        .route("/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/assets", any(small::no_assets))
+        .route("/assets/{*rest}", any(small::no_assets))
 }
 
 /// Writes a queue position as ComfyUI does: whole numbers without a point.

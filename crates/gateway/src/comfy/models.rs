@@ -1,9 +1,17 @@
 //! `/models`, `/experiment/models` and `/embeddings`: model files as the stages list them.
 
+use super::pictures::{self, Channel, PreviewFormat};
 use crate::app::Shared;
 use crate::error::{ApiError, ComfyError};
+use crate::files;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use comfy_graph::ErrorCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// ComfyUI's folder names, in its order.
@@ -72,6 +80,11 @@ pub async fn folder_objects() -> Json<Value> {
     Json(folders.map(|name| json!({"name": name, "folders": []})).collect())
 }
 
+/// Every folder with no place: where they are on disk is the stages' business.
+pub async fn folder_paths() -> Json<Value> {
+    Json(Value::Object(FOLDERS.iter().map(|name| ((*name).to_owned(), json!([]))).collect()))
+}
+
 pub async fn file_objects(
     State(app): State<Shared>,
     Path(folder): Path<String>,
@@ -83,4 +96,49 @@ pub async fn file_objects(
         json!({"name": model.name, "pathIndex": 0, "modified": modified, "created": modified, "size": model.bytes})
     });
     Ok(Json(objects.collect()))
+}
+
+#[derive(Deserialize)]
+pub struct MetadataParams {
+    filename: Option<String>,
+}
+
+/// What the author of a safetensors file wrote into it. Anything else is an empty 404, as in ComfyUI.
+pub async fn metadata(
+    State(app): State<Shared>,
+    Path(folder): Path<String>,
+    Query(params): Query<MetadataParams>,
+) -> Result<Response, ComfyError> {
+    let name = params.filename.filter(|name| name.ends_with(".safetensors"));
+    let Some(name) = name else { return Ok(StatusCode::NOT_FOUND.into_response()) };
+    match app.orchestrator.model_metadata(&folder, &name).await {
+        Ok(metadata) if metadata.as_object().is_some_and(|texts| !texts.is_empty()) => {
+            Ok(Json(metadata).into_response())
+        }
+        Ok(_) => Ok(StatusCode::NOT_FOUND.into_response()),
+        Err(error) if error.code == ErrorCode::NotFound.as_str() => Ok(StatusCode::NOT_FOUND.into_response()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The cover picture that a model file carries, as WebP.
+pub async fn preview(
+    State(app): State<Shared>,
+    Path((folder, _place, name)): Path<(String, String, String)>,
+) -> Result<Response, ComfyError> {
+    known(&folder)?;
+    let metadata = app.orchestrator.model_metadata(&folder, &name).await?;
+    let cover = metadata["ssmd_cover_images"].as_str().and_then(first_cover);
+    let Some(cover) = cover else {
+        return Err(ApiError::not_found(format!("`{name}` carries no picture")).into());
+    };
+    let format = PreviewFormat::Webp { quality: 90 };
+    let rendered = files::blocking(move || pictures::preview(&cover, format, Channel::All)).await?;
+    Ok(([(CONTENT_TYPE, rendered.mime)], rendered.bytes).into_response())
+}
+
+/// The first of a JSON list of base64 texts.
+fn first_cover(list: &str) -> Option<Vec<u8>> {
+    let pictures: Vec<String> = serde_json::from_str(list).ok()?;
+    base64::engine::general_purpose::STANDARD.decode(pictures.first()?).ok()
 }

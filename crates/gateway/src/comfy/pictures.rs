@@ -4,7 +4,6 @@ use crate::error::ApiError;
 use axum::http::StatusCode;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, ImageReader, Limits, RgbaImage};
 use std::io::Cursor;
 
@@ -40,11 +39,8 @@ impl Channel {
 /// How a preview is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreviewFormat {
-    /// Lossless: the quality that clients ask for is not used.
-    Webp,
-    Jpeg {
-        quality: u8,
-    },
+    Webp { quality: u8 },
+    Jpeg { quality: u8 },
 }
 
 impl PreviewFormat {
@@ -60,7 +56,7 @@ impl PreviewFormat {
         }
         Ok(match format {
             "jpeg" if !channel.contains('a') => Self::Jpeg { quality: quality.max(1) as u8 },
-            _ => Self::Webp,
+            _ => Self::Webp { quality: quality as u8 },
         })
     }
 }
@@ -77,18 +73,25 @@ pub fn preview(file: &[u8], format: PreviewFormat, channel: Channel) -> Result<R
             let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
             ("image/jpeg", picture.to_rgb8().write_with_encoder(encoder))
         }
-        PreviewFormat::Webp => {
-            let encoder = WebPEncoder::new_lossless(&mut bytes);
-            let eight_bit = if picture.color().has_alpha() {
-                DynamicImage::ImageRgba8(picture.to_rgba8())
-            } else {
-                DynamicImage::ImageRgb8(picture.to_rgb8())
-            };
-            ("image/webp", eight_bit.write_with_encoder(encoder))
-        }
+        PreviewFormat::Webp { quality } => return encode_webp(&picture, quality),
     };
     encoded.map_err(|error| ApiError::bad_request(format!("the picture cannot be encoded: {error}")))?;
     Ok(Rendered { mime, bytes })
+}
+
+fn encode_webp(picture: &DynamicImage, quality: u8) -> Result<Rendered, ApiError> {
+    let encode = |encoder: webp::Encoder<'_>| encoder.encode_simple(false, quality.into());
+    let encoded = if picture.color().has_alpha() {
+        let pixels = picture.to_rgba8();
+        encode(webp::Encoder::from_rgba(&pixels, pixels.width(), pixels.height()))
+    } else {
+        let pixels = picture.to_rgb8();
+        encode(webp::Encoder::from_rgb(&pixels, pixels.width(), pixels.height()))
+    };
+    // WebP ends at 16383 pixels a side.
+    let encoded = encoded
+        .map_err(|error| ApiError::bad_request(format!("the picture cannot be encoded: {error:?}")))?;
+    Ok(Rendered { mime: "image/webp", bytes: encoded.to_vec() })
 }
 
 /// Re-encodes a picture as PNG with some of its channels.
@@ -211,18 +214,20 @@ mod tests {
     #[test]
     fn previews_follow_comfyui_rules() {
         for (text, channel, format) in [
-            ("webp;90", "", PreviewFormat::Webp),
-            ("png", "", PreviewFormat::Webp),
-            ("", "", PreviewFormat::Webp),
+            ("webp;80", "", PreviewFormat::Webp { quality: 80 }),
+            ("png", "", PreviewFormat::Webp { quality: 90 }),
+            ("", "", PreviewFormat::Webp { quality: 90 }),
             ("jpeg", "", PreviewFormat::Jpeg { quality: 90 }),
             ("jpeg;50", "rgb", PreviewFormat::Jpeg { quality: 50 }),
-            ("jpeg;90", "rgba", PreviewFormat::Webp),
+            ("jpeg;90", "rgba", PreviewFormat::Webp { quality: 90 }),
         ] {
             assert_eq!(PreviewFormat::parse(text, channel).unwrap(), format, "{text} {channel}");
         }
         assert!(PreviewFormat::parse("webp;500", "").is_err());
-        let preview = preview(&png(9), PreviewFormat::Webp, Channel::All).unwrap();
+        let preview = preview(&png(9), PreviewFormat::Webp { quality: 90 }, Channel::All).unwrap();
         assert_eq!(&preview.bytes[8..12], b"WEBP");
+        // Lossy with an alpha plane; `VP8L` would be lossless.
+        assert_eq!(&preview.bytes[12..16], b"VP8X");
     }
 
     #[test]

@@ -4,17 +4,25 @@ use crate::app::Shared;
 use crate::error::{ApiError, Body, ComfyError, object_or_empty, read_json, read_optional_json};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use comfy_proto::orchestrator::{JobStatus, ListJobsRequest, SubmitWorkflowRequest};
+use axum::http::{HeaderMap, StatusCode};
+use comfy_proto::orchestrator::{FreeMemoryRequest, JobStatus, ListJobsRequest, SubmitWorkflowRequest};
 use serde_json::{Value, json};
+
+const MAX_KEY_BYTES: usize = 255;
 
 pub async fn get(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
     let system = app.orchestrator.system().await?;
     Ok(Json(json!({"exec_info": {"queue_remaining": system.running + system.pending}})))
 }
 
-pub async fn post(State(app): State<Shared>, body: Body) -> Result<Json<Value>, ComfyError> {
-    let accepted = app.orchestrator.submit(read_request(&read_json(body)?)?).await?;
+pub async fn post(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ComfyError> {
+    let request = read_request(&read_json(body)?)?;
+    let idempotency_key = read_idempotency_key(&headers)?;
+    let accepted = app.orchestrator.submit(SubmitWorkflowRequest { idempotency_key, ..request }).await?;
     Ok(Json(json!({
         "prompt_id": accepted.job_id,
         "number": super::number(accepted.number),
@@ -55,7 +63,22 @@ fn read_request(body: &Value) -> Result<SubmitWorkflowRequest, ApiError> {
         number: read_number(&body["number"])?,
         front: body["front"] == true,
         targets: read_targets(&body["partial_execution_targets"])?,
+        idempotency_key: String::new(),
     })
+}
+
+/// Reads the header `Idempotency-Key`; empty when there is none.
+///
+/// # Errors
+/// 400 when it is empty, too long or holds anything but visible ASCII.
+pub fn read_idempotency_key(headers: &HeaderMap) -> Result<String, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(String::new()) };
+    match value.to_str().map(str::trim) {
+        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(key.to_owned()),
+        _ => Err(ApiError::bad_request(format!(
+            "`Idempotency-Key` must be 1 to {MAX_KEY_BYTES} visible ASCII characters"
+        ))),
+    }
 }
 
 fn read_id(body: &Value, key: &str) -> Result<String, ApiError> {
@@ -99,10 +122,15 @@ pub async fn interrupt(State(app): State<Shared>, body: Body) -> Result<StatusCo
     Ok(StatusCode::OK)
 }
 
-/// Takes the page's wish to free memory. Stages bound their own memory and unload what they do not use, so a
-/// well-formed wish is acknowledged and changes nothing.
-pub async fn free(body: Body) -> Result<StatusCode, ComfyError> {
-    read_optional_json(body)?;
+/// Lets the stages forget their models, and the orchestrator its reusable results, as the page asks. What runs now
+/// is not disturbed.
+pub async fn free(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
+    let body = read_optional_json(body)?;
+    let forget_results = body["free_memory"] == true;
+    let unload_models = body["unload_models"] == true || forget_results;
+    if unload_models {
+        app.orchestrator.free_memory(FreeMemoryRequest { unload_models, forget_results }).await?;
+    }
     Ok(StatusCode::OK)
 }
 
@@ -121,6 +149,19 @@ mod tests {
         assert_eq!(request.extra_data_json, r#"{"extra_pnginfo":{}}"#);
         assert_eq!((request.number, request.front), (Some(2.5), true));
         assert_eq!(request.targets, ["9"]);
+    }
+
+    #[test]
+    fn idempotency_keys_are_checked() {
+        let read = |text: &str| {
+            let headers = [("idempotency-key".parse().unwrap(), text.parse().unwrap())];
+            read_idempotency_key(&HeaderMap::from_iter(headers)).ok()
+        };
+        assert_eq!(read("a-1"), Some("a-1".into()));
+        assert_eq!(read(" "), None);
+        assert_eq!(read(&"k".repeat(256)), None);
+        assert_eq!(read("K\u{e4}se"), None);
+        assert_eq!(read_idempotency_key(&HeaderMap::new()), Ok(String::new()));
     }
 
     #[test]

@@ -38,5 +38,7 @@ pub fn item(job: &Job) -> Value {
     if !job.client_id.is_empty() {
         extra_data["client_id"] = job.client_id.clone().into();
     }
+    // Later pages sort by it.
+    extra_data["create_time"] = job.created_ms.into();
     json!([super::number(job.number), job.id, object_or_empty(&job.graph_json), extra_data, job.output_nodes])
 }

@@ -1,5 +1,6 @@
 //! `/settings`: what a person chose in the page, one JSON object in the user folder.
 
+use super::users::UserFolder;
 use crate::app::{App, Shared};
 use crate::error::{ApiError, Body, ComfyError, read_json};
 use crate::files;
@@ -11,38 +12,39 @@ use std::path::PathBuf;
 
 const FILE: &str = "comfy.settings.json";
 
-pub async fn all(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
-    let path = path(&app);
+pub async fn all(UserFolder(folder): UserFolder) -> Result<Json<Value>, ComfyError> {
+    let path = folder.join(FILE);
     Ok(Json(Value::Object(files::blocking(move || read(&path)).await?)))
 }
 
-pub async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ComfyError> {
-    let path = path(&app);
+pub async fn one(UserFolder(folder): UserFolder, Path(id): Path<String>) -> Result<Json<Value>, ComfyError> {
+    let path = folder.join(FILE);
     let mut settings = files::blocking(move || read(&path)).await?;
     Ok(Json(settings.remove(&id).unwrap_or(Value::Null)))
 }
 
-pub async fn merge(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
+pub async fn merge(
+    State(app): State<Shared>,
+    UserFolder(folder): UserFolder,
+    body: Body,
+) -> Result<StatusCode, ComfyError> {
     match read_json(body)? {
-        Value::Object(changes) => Ok(change(&app, changes).await?),
+        Value::Object(changes) => Ok(change(&app, folder, changes).await?),
         _ => Err(ApiError::bad_request("settings are a JSON object").into()),
     }
 }
 
 pub async fn set(
     State(app): State<Shared>,
+    UserFolder(folder): UserFolder,
     Path(id): Path<String>,
     body: Body,
 ) -> Result<StatusCode, ComfyError> {
-    Ok(change(&app, Map::from_iter([(id, read_json(body)?)])).await?)
+    Ok(change(&app, folder, Map::from_iter([(id, read_json(body)?)])).await?)
 }
 
-fn path(app: &App) -> PathBuf {
-    app.user_dir().join(FILE)
-}
-
-async fn change(app: &App, changes: Map<String, Value>) -> Result<StatusCode, ApiError> {
-    let path = path(app);
+async fn change(app: &App, folder: PathBuf, changes: Map<String, Value>) -> Result<StatusCode, ApiError> {
+    let path = folder.join(FILE);
     // Two changes at once must not lose one of them.
     let _writing = app.settings_writer.lock().await;
     files::blocking(move || {

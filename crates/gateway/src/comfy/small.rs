@@ -2,11 +2,13 @@
 
 use super::ws::server_features;
 use crate::app::Shared;
-use crate::error::{ApiError, Body, ComfyError, read_optional_json};
+use crate::error::{ApiError, Body, ComfyError, read_json};
 use crate::files::{self, FolderKind};
+use crate::logs;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::Path as FsPath;
 
@@ -14,7 +16,7 @@ pub async fn features(State(app): State<Shared>) -> Json<Value> {
     Json(server_features(app.config.max_upload_bytes))
 }
 
-/// `/i18n`, `/workflow_templates`, `/global_subgraphs`, `/internal/folder_paths`: what custom nodes would add, and
+/// `/i18n`, `/workflow_templates`, `/global_subgraphs`, `/node_replacements`, `/internal/folder_paths`: what custom nodes would add, and
 /// there are none in this process.
 pub async fn empty_object() -> Json<Value> {
     Json(json!({}))
@@ -48,27 +50,44 @@ fn find_scripts(dir: &FsPath, prefix: &str, scripts: &mut Vec<String>) -> Result
     Ok(())
 }
 
-/// One person uses this server; nobody logs in.
-pub async fn users() -> Json<Value> {
-    Json(json!({"storage": "server", "migrated": true}))
+/// The size of a terminal that shows the log; lines are not broken here.
+pub const TERMINAL: Terminal = Terminal { cols: 80, rows: 24 };
+
+#[derive(Debug, Serialize)]
+pub struct Terminal {
+    cols: u32,
+    rows: u32,
 }
 
-pub async fn add_user() -> ComfyError {
-    ApiError::bad_request("this server has one user and adds none").into()
-}
-
-/// The page's log panel. Logs of the services are files, so the panel stays empty.
-pub async fn logs() -> Json<Value> {
-    Json(json!(""))
+/// The log of this process as one text.
+pub async fn logs() -> Json<String> {
+    Json(logs::ring().entries().iter().map(|entry| format!("{} - {}", entry.t, entry.m)).collect())
 }
 
 pub async fn raw_logs() -> Json<Value> {
-    Json(json!({"entries": [], "size": {"cols": 80, "rows": 24}}))
+    Json(json!({"entries": logs::ring().entries(), "size": TERMINAL}))
 }
 
-pub async fn subscribe_logs(body: Body) -> Result<StatusCode, ComfyError> {
-    read_optional_json(body)?;
+/// Lets a connected client read the log as it is written, or no longer.
+pub async fn subscribe_logs(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
+    let body = read_json(body)?;
+    match (&body["clientId"], &body["enabled"]) {
+        (Value::String(sid), Value::Bool(wanted)) => app.hub.want_logs(sid.clone(), *wanted).await,
+        _ => return Err(ApiError::bad_request("expected `{\"clientId\": text, \"enabled\": bool}`").into()),
+    }
     Ok(StatusCode::OK)
+}
+
+/// `/global_subgraphs/{id}`: there are none.
+pub async fn no_subgraph() -> Json<Value> {
+    Json(Value::Null)
+}
+
+/// `/api/assets`: the asset library of later versions, which says so when it is switched off.
+pub async fn no_assets() -> (StatusCode, Json<Value>) {
+    let message = "this server keeps no asset library";
+    let error = json!({"code": "SERVICE_DISABLED", "message": message, "details": {}});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": error})))
 }
 
 /// Names of the files in a picture folder, newest first.

@@ -1,11 +1,11 @@
 //! `/userdata`: the files that the page keeps for a person, such as saved workflows.
 
-use crate::app::Shared;
+use super::users::UserFolder;
 use crate::error::{ApiError, Body, ComfyError, read_body};
 use crate::files::{self, PathError};
 use crate::serve_file;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -48,13 +48,12 @@ impl WriteParams {
 }
 
 pub async fn list(
-    State(app): State<Shared>,
+    UserFolder(root): UserFolder,
     Query(params): Query<ListParams>,
 ) -> Result<Json<Value>, ComfyError> {
     let Some(dir) = params.dir.filter(|dir| !dir.is_empty()) else {
         return Err(ApiError::bad_request("`dir` is missing").into());
     };
-    let root = app.user_dir();
     let entries = files::blocking(move || {
         let dir = folder(&root, &dir)?;
         let mut found = Vec::new();
@@ -77,10 +76,9 @@ pub async fn list(
 
 /// Lists folders and files below a folder; a root that does not exist yet is empty.
 pub async fn list_v2(
-    State(app): State<Shared>,
+    UserFolder(root): UserFolder,
     Query(params): Query<ListV2Params>,
 ) -> Result<Json<Value>, ComfyError> {
-    let root = app.user_dir();
     let entries = files::blocking(move || {
         let base = files::relative(&params.path)?;
         if base.as_os_str().is_empty() && !root.exists() {
@@ -96,11 +94,11 @@ pub async fn list_v2(
 }
 
 fn folder(root: &FsPath, dir: &str) -> Result<PathBuf, ApiError> {
-    let path = match files::existing(root, &files::relative(dir)?) {
+    let path = match files::without_links(root, &files::relative(dir)?) {
         // `dir=.` of a person who has not saved anything.
         Err(PathError::Missing(_)) if files::relative(dir)?.as_os_str().is_empty() => {
             std::fs::create_dir_all(root)?;
-            files::existing(root, FsPath::new(""))?
+            files::without_links(root, FsPath::new(""))?
         }
         path => path?,
     };
@@ -162,24 +160,22 @@ fn walk(dir: &FsPath, prefix: &FsPath, recurse: bool, found: &mut Vec<Entry>) ->
 }
 
 pub async fn get(
-    State(app): State<Shared>,
+    UserFolder(root): UserFolder,
     Path(file): Path<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ComfyError> {
-    let root = app.user_dir();
-    let path = files::blocking(move || Ok(files::existing(&root, &files::relative(&file)?)?)).await?;
+    let path = files::blocking(move || Ok(files::without_links(&root, &files::relative(&file)?)?)).await?;
     Ok(serve_file::serve(&path, method, headers).await?)
 }
 
 pub async fn post(
-    State(app): State<Shared>,
+    UserFolder(root): UserFolder,
     Path(file): Path<String>,
     Query(params): Query<WriteParams>,
     body: Body,
 ) -> Result<Json<Value>, ComfyError> {
     let content = read_body(body)?;
-    let root = app.user_dir();
     let answer = files::blocking(move || {
         let relative = files::relative(&file)?;
         let path = target(&root, &relative, params.overwrite())?;
@@ -190,8 +186,10 @@ pub async fn post(
     Ok(Json(answer))
 }
 
-pub async fn delete(State(app): State<Shared>, Path(file): Path<String>) -> Result<StatusCode, ComfyError> {
-    let root = app.user_dir();
+pub async fn delete(
+    UserFolder(root): UserFolder,
+    Path(file): Path<String>,
+) -> Result<StatusCode, ComfyError> {
     Ok(files::blocking(move || {
         std::fs::remove_file(only_file(&root, &file)?)?;
         Ok(StatusCode::NO_CONTENT)
@@ -200,11 +198,10 @@ pub async fn delete(State(app): State<Shared>, Path(file): Path<String>) -> Resu
 }
 
 pub async fn rename(
-    State(app): State<Shared>,
+    UserFolder(root): UserFolder,
     Path((file, dest)): Path<(String, String)>,
     Query(params): Query<WriteParams>,
 ) -> Result<Json<Value>, ComfyError> {
-    let root = app.user_dir();
     let answer = files::blocking(move || {
         let from = only_file(&root, &file)?;
         let relative = files::relative(&dest)?;
@@ -217,12 +214,18 @@ pub async fn rename(
 }
 
 fn only_file(root: &FsPath, file: &str) -> Result<PathBuf, ApiError> {
-    let path = files::existing(root, &files::relative(file)?)?;
+    let path = files::without_links(root, &files::relative(file)?)?;
     if path.is_file() { Ok(path) } else { Err(ApiError::not_found(format!("`{file}` is not a file"))) }
 }
 
 fn target(root: &FsPath, relative: &FsPath, overwrite: bool) -> Result<PathBuf, ApiError> {
     let path = files::for_writing(root, relative)?;
+    if path.exists() || path.is_symlink() {
+        files::without_links(root, relative)?;
+    }
+    if let Some(parent) = relative.parent() {
+        files::without_links(root, parent)?;
+    }
     let name = relative.display();
     if path.is_dir() {
         return Err(ApiError::new(StatusCode::CONFLICT, "already_exists", format!("`{name}` is a folder")));

@@ -51,7 +51,7 @@ pub async fn list(
         limit,
         offset: number("offset", params.offset.as_deref())?.unwrap_or(0),
         newest_first: true,
-        detail: false,
+        ..Default::default()
     };
     let page = app.orchestrator.jobs(request).await?;
     let jobs: Vec<Value> = page.jobs.iter().map(job_json).collect();

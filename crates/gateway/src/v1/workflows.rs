@@ -1,20 +1,27 @@
 //! `POST /v1/workflows` and `/v1/workflows/convert`.
 
 use crate::app::Shared;
+use crate::comfy::prompt::read_idempotency_key;
 use crate::error::{ApiError, Body, object_or_empty, read_body, read_json};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use comfy_proto::orchestrator::SubmitWorkflowRequest;
 use serde_json::{Map, Value, json};
 
 const WRAPPER_KEYS: [&str; 4] = ["workflow", "prompt", "client_id", "extra_data"];
 
-pub async fn submit(State(app): State<Shared>, body: Body) -> Result<(StatusCode, Json<Value>), ApiError> {
+pub async fn submit(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
     let bytes = read_body(body)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let parsed = read_json(Ok(bytes))?;
-    let accepted = app.orchestrator.submit(read_request(text, &parsed)?).await?;
+    let request = read_request(text, &parsed)?;
+    let idempotency_key = read_idempotency_key(&headers)?;
+    let accepted = app.orchestrator.submit(SubmitWorkflowRequest { idempotency_key, ..request }).await?;
     let answer = json!({
         "job_id": accepted.job_id,
         "status": "queued",

@@ -7,7 +7,9 @@ use comfy_proto::orchestrator::orchestrator_service_server::{
     OrchestratorService, OrchestratorServiceServer,
 };
 use comfy_proto::orchestrator::{Job, JobEvent, JobStatus};
-use comfy_proto::stage::{ListModelsRequest, ListModelsResponse, ModelFile};
+use comfy_proto::stage::{
+    GetModelMetadataRequest, GetModelMetadataResponse, ListModelsRequest, ListModelsResponse, ModelFile,
+};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,11 +21,15 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
+/// A list with a GIF of one pixel, as `ssmd_cover_images` holds it.
+const COVER: &str = r#"["R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="]"#;
+
 /// What survives a restart of the fake.
 struct State {
     jobs: Vec<Job>,
     seq: u64,
     submitted: Vec<pb::SubmitWorkflowRequest>,
+    freed: Vec<pb::FreeMemoryRequest>,
     /// Every call fails with this while it is set.
     failure: Option<Status>,
 }
@@ -43,7 +49,8 @@ pub struct Running {
 
 impl Running {
     pub async fn start() -> Self {
-        let state = State { jobs: Vec::new(), seq: 0, submitted: Vec::new(), failure: None };
+        let state =
+            State { jobs: Vec::new(), seq: 0, submitted: Vec::new(), freed: Vec::new(), failure: None };
         let fake = Fake { state: Arc::new(Mutex::new(state)), live: broadcast::channel(256).0 };
         let mut running = Self { fake, address: "127.0.0.1:0".parse().unwrap(), runtime: None };
         running.start_again().await;
@@ -90,6 +97,10 @@ impl Drop for Running {
 impl Fake {
     pub fn submitted(&self) -> Vec<pb::SubmitWorkflowRequest> {
         self.state.lock().unwrap().submitted.clone()
+    }
+
+    pub fn freed(&self) -> Vec<pb::FreeMemoryRequest> {
+        self.state.lock().unwrap().freed.clone()
     }
 
     pub fn fail_with(&self, failure: Option<Status>) {
@@ -251,6 +262,10 @@ impl OrchestratorService for Fake {
             };
             return Ok(Response::new(pb::SubmitWorkflowResponse { result: Some(R::Rejected(rejected)) }));
         }
+        if request.idempotency_key == "used" {
+            let reused = pb::KeyReused { job_id: "earlier".into() };
+            return Ok(Response::new(pb::SubmitWorkflowResponse { result: Some(R::KeyReused(reused)) }));
+        }
         let (id, number) = {
             let mut state = self.state.lock().unwrap();
             let number = state.jobs.len() as f64;
@@ -394,6 +409,32 @@ impl OrchestratorService for Fake {
             _ => Vec::new(),
         };
         Ok(Response::new(ListModelsResponse { models }))
+    }
+
+    async fn get_model_metadata(
+        &self,
+        request: Request<GetModelMetadataRequest>,
+    ) -> Result<Response<GetModelMetadataResponse>, Status> {
+        self.check()?;
+        let GetModelMetadataRequest { folder, name } = request.into_inner();
+        let metadata_json = match (folder.as_str(), name.as_str()) {
+            ("checkpoints", "sub/tiny.safetensors" | "sd15_random.safetensors") => {
+                r#"{"format":"pt"}"#.into()
+            }
+            ("checkpoints", "silent.safetensors") => String::new(),
+            ("checkpoints", "cover.safetensors") => json!({"ssmd_cover_images": COVER}).to_string(),
+            _ => return Err(Status::not_found(format!("there is no file `{name}` in `{folder}`"))),
+        };
+        Ok(Response::new(GetModelMetadataResponse { metadata_json }))
+    }
+
+    async fn free_memory(
+        &self,
+        request: Request<pb::FreeMemoryRequest>,
+    ) -> Result<Response<pb::FreeMemoryResponse>, Status> {
+        self.check()?;
+        self.state.lock().unwrap().freed.push(request.into_inner());
+        Ok(Response::new(pb::FreeMemoryResponse::default()))
     }
 
     async fn convert_workflow(

@@ -37,33 +37,47 @@ impl Gateway {
         gateway
     }
 
+    /// A gateway with more arguments than usual.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let gateway = Self::start_unready_with(Running::start().await, arguments).await;
+        gateway.until_ready().await;
+        gateway
+    }
+
     pub async fn start_unready(orchestrator: Running) -> Self {
+        Self::start_unready_with(orchestrator, &[]).await
+    }
+
+    async fn start_unready_with(orchestrator: Running, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         for name in ["input", "output", "temp", "user"] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         let grpc = format!("http://{}", orchestrator.address);
-        let config = Config::try_parse_from([
+        let paths = [path("ui"), path("input"), path("output"), path("temp"), path("user")];
+        let [ui, input, output, temp, user] = &paths;
+        let mut all = vec![
             "gateway",
             "--orchestrator-addr",
             &grpc,
             "--ui-dir",
-            &path("ui"),
+            ui,
             "--input-dir",
-            &path("input"),
+            input,
             "--output-dir",
-            &path("output"),
+            output,
             "--temp-dir",
-            &path("temp"),
+            temp,
             "--user-dir",
-            &path("user"),
+            user,
             "--max-upload-bytes",
             "200000",
             "--max-workflow-bytes",
             "100000",
-        ])
-        .unwrap();
+        ];
+        all.extend(arguments);
+        let config = Config::try_parse_from(all).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

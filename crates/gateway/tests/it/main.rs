@@ -6,6 +6,8 @@ mod comfy;
 mod fake_orchestrator;
 mod files;
 mod gateway;
+mod later;
+mod routes;
 mod sse;
 mod transport;
 mod v1;

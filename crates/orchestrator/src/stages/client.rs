@@ -42,7 +42,9 @@ pub struct StageClient {
 impl StageClient {
     pub(super) fn new(name: &'static str, address: &str) -> Result<Self, OrchestratorError> {
         let endpoint = Endpoint::from_shared(address.to_owned())
-            .map_err(|_| OrchestratorError::Invalid(format!("`{address}` is not the address of a stage")))?
+            .map_err(|_| {
+                OrchestratorError::Invalid("address", format!("`{address}` is not the address of a stage"))
+            })?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE.0)
@@ -111,6 +113,19 @@ impl StageClient {
     ) -> Result<pb::ListModelsResponse, OrchestratorError> {
         let mut rpc = self.rpc();
         self.ask(rpc.list_models(request.clone())).await
+    }
+
+    pub(super) async fn model_metadata(
+        &self,
+        request: &pb::GetModelMetadataRequest,
+    ) -> Result<pb::GetModelMetadataResponse, OrchestratorError> {
+        let mut rpc = self.rpc();
+        self.ask(rpc.get_model_metadata(request.clone())).await
+    }
+
+    pub(super) async fn free_memory(&self) -> Result<u64, OrchestratorError> {
+        let mut rpc = self.rpc();
+        Ok(self.ask(rpc.free_memory(pb::FreeMemoryRequest {})).await?.freed_bytes)
     }
 
     /// Asks for the stage's health. `Err` says what is wrong.

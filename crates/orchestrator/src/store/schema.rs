@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Raised with every change of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -74,6 +74,17 @@ CREATE TABLE attempts (
 ) STRICT;
 ";
 
+/// What version 2 adds.
+const KEYS: &str = "
+CREATE TABLE idempotency_keys (
+    key TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    node_errors TEXT NOT NULL
+) STRICT;
+CREATE INDEX idempotency_keys_job ON idempotency_keys (job_id);
+";
+
 /// Opens the database file and makes its tables when it is new.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     if let Some(folder) = path.parent() {
@@ -91,6 +102,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         VERSION => {}
         0 => {
             transaction.execute_batch(TABLES)?;
+            transaction.execute_batch(KEYS)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        1 => {
+            transaction.execute_batch(KEYS)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         found => return Err(StoreError::Schema { found, expected: VERSION }),

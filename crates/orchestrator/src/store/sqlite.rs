@@ -1,7 +1,9 @@
 //! Jobs in one SQLite file.
 
 use super::rows::{self, signed, text};
-use super::{JobFilter, JobRow, JobStore, NewJob, Place, Shown, Stamp, StoreError, Submitted, Write, schema};
+use super::{
+    JobFilter, JobRow, JobStore, NewJob, Place, Shown, Stamp, StoreError, Submitted, UsedKey, Write, schema,
+};
 use comfy_graph::{CacheKey, JobEvent, JobEventKind, JobStatus, NodeId, NodeResult};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, params};
 use std::collections::HashMap;
@@ -35,6 +37,11 @@ impl JobStore for SqliteStore {
 
     fn submit(&mut self, job: &NewJob, stamp: Stamp) -> Result<Submitted, StoreError> {
         let transaction = self.connection.transaction()?;
+        if let Some(key) = &job.key
+            && let Some(used) = used_key(&transaction, &key.key)?
+        {
+            return Ok(Submitted::KeyUsed(used));
+        }
         if let Some(existing) = find(&transaction, &job.id, true)? {
             return Ok(Submitted::Existing(Box::new(existing)));
         }
@@ -57,10 +64,20 @@ impl JobStore for SqliteStore {
                 text(&texts.output_nodes),
             ],
         )?;
+        if let Some(key) = &job.key {
+            transaction.execute(
+                "INSERT INTO idempotency_keys (key, fingerprint, job_id, node_errors) VALUES (?1, ?2, ?3, ?4)",
+                params![key.key, key.fingerprint, job.id, key.node_errors_json],
+            )?;
+        }
         let event =
             write_event(&transaction, &job.id, &job.client_id, stamp, JobEventKind::Queued { number })?;
         transaction.commit()?;
         Ok(Submitted::New(event))
+    }
+
+    fn used_key(&self, key: &str) -> Result<Option<UsedKey>, StoreError> {
+        used_key(&self.connection, key)
     }
 
     fn claim(&mut self, stamp: Stamp) -> Result<Option<(JobRow, Option<JobEvent>)>, StoreError> {
@@ -127,23 +144,28 @@ impl JobStore for SqliteStore {
         };
         let statuses = names.join(", ");
         let order = match (filter.statuses.as_slice(), filter.newest_first) {
+            _ if filter.by_duration && filter.newest_first => "finished_ms - started_ms DESC, creation DESC",
+            _ if filter.by_duration => "finished_ms - started_ms, creation",
             ([JobStatus::Queued], false) => "resumed DESC, number, creation",
             (_, false) => "creation",
             (_, true) => "creation DESC",
         };
+        // Text that is empty or no JSON belongs to no workflow.
+        let matching = format!(
+            "FROM jobs WHERE status IN ({statuses}) AND (?1 IS NULL OR CASE WHEN json_valid(extra_data) \
+             THEN json_extract(extra_data, '$.extra_pnginfo.workflow.id') END = ?1)"
+        );
         let columns = if filter.detail { rows::JOB_DETAIL } else { rows::JOB };
         let limit = filter.limit.map_or(-1, i64::from);
         let jobs = collect(
             &self.connection,
-            &format!(
-                "SELECT {columns} FROM jobs WHERE status IN ({statuses}) ORDER BY {order} LIMIT ?1 OFFSET ?2"
-            ),
-            params![limit, filter.offset],
+            &format!("SELECT {columns} {matching} ORDER BY {order} LIMIT ?2 OFFSET ?3"),
+            params![filter.workflow_id, limit, filter.offset],
             |row| rows::job(row, filter.detail),
         )?;
         let total = self.connection.query_row(
-            &format!("SELECT count(*) FROM jobs WHERE status IN ({statuses})"),
-            [],
+            &format!("SELECT count(*) {matching}"),
+            params![filter.workflow_id],
             |row| row.get(0),
         )?;
         Ok((jobs, total))
@@ -253,6 +275,11 @@ impl JobStore for SqliteStore {
         Ok(())
     }
 
+    fn forget_results(&mut self) -> Result<u32, StoreError> {
+        let count = self.connection.execute("DELETE FROM results", [])?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     fn counts(&self) -> Result<(u32, u32), StoreError> {
         let count = |status: &str| {
             self.connection
@@ -260,6 +287,20 @@ impl JobStore for SqliteStore {
         };
         Ok((count("running")?, count("queued")?))
     }
+}
+
+fn used_key(connection: &Connection, key: &str) -> Result<Option<UsedKey>, StoreError> {
+    let sql = "SELECT job_id, number, fingerprint, node_errors FROM idempotency_keys \
+               JOIN jobs ON jobs.id = job_id WHERE key = ?1";
+    let read = |row: &Row<'_>| {
+        Ok(UsedKey {
+            job_id: row.get(0)?,
+            number: row.get(1)?,
+            fingerprint: row.get(2)?,
+            node_errors_json: row.get(3)?,
+        })
+    };
+    Ok(collect(connection, sql, [key], read)?.pop())
 }
 
 fn find(connection: &Connection, id: &str, detail: bool) -> Result<Option<JobRow>, StoreError> {
@@ -401,7 +442,7 @@ fn delete_jobs(transaction: &Transaction<'_>, ids: &[String]) -> Result<u32, Sto
     let mut count = 0;
     for id in ids {
         count += transaction.execute("DELETE FROM jobs WHERE id = ?1", [id])?;
-        for table in ["events", "job_results", "attempts"] {
+        for table in ["events", "job_results", "attempts", "idempotency_keys"] {
             transaction.execute(&format!("DELETE FROM {table} WHERE job_id = ?1"), [id])?;
         }
     }

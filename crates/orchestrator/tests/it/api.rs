@@ -100,7 +100,7 @@ async fn an_unknown_class_is_no_fault_while_a_stage_was_never_reached() {
     let error = orchestrator.client.submit_workflow(request.clone()).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::Unavailable);
     assert!(
-        error.message().contains("`Invert`") && error.message().contains("`image` at http://"),
+        error.message().contains("`Invert`") && error.message().contains("`stage-image` at http://"),
         "{error}"
     );
 
@@ -139,8 +139,8 @@ async fn the_stages_are_described() {
     world.image.kill();
     let system = orchestrator.client.get_system(pb::GetSystemRequest {}).await.unwrap().into_inner();
     let states: Vec<(&str, bool)> = system.services.iter().map(|s| (s.name.as_str(), s.serving)).collect();
-    assert_eq!(states, [("sampler", true), ("image", false)]);
-    assert!(system.services[1].detail.contains("stage `image`"), "{:?}", system.services[1]);
+    assert_eq!(states, [("stage-sampler", true), ("stage-image", false)]);
+    assert!(system.services[1].detail.contains("stage `stage-image`"), "{:?}", system.services[1]);
     assert_eq!((system.running, system.pending), (0, 0));
 }
 

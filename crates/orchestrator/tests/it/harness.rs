@@ -131,7 +131,7 @@ impl Orchestrator {
         let answer = self.client.submit_workflow(request).await.unwrap().into_inner();
         match answer.result.unwrap() {
             pb::submit_workflow_response::Result::Accepted(accepted) => accepted,
-            pb::submit_workflow_response::Result::Rejected(rejected) => panic!("{rejected:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -6,6 +6,7 @@ mod api;
 mod cache;
 mod cancel;
 mod harness;
+mod idempotency;
 mod queue;
 mod restart;
 mod retry;

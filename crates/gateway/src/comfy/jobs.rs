@@ -1,0 +1,218 @@
+//! `/api/jobs`: the list of jobs that ComfyUI has had since 0.6, which later pages read instead of `/history`.
+
+use super::history;
+use crate::app::Shared;
+use crate::error::{ApiError, Body, object_or_empty, read_json};
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use comfy_graph::ErrorCode;
+use comfy_proto::orchestrator::{Job, JobOrder, JobStatus, ListJobsRequest};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// Jobs asked for at once: graphs and events travel with each.
+const PAGE: u32 = 64;
+
+const STATUSES: [(JobStatus, &str); 5] = [
+    (JobStatus::Queued, "pending"),
+    (JobStatus::Running, "in_progress"),
+    (JobStatus::Completed, "completed"),
+    (JobStatus::Failed, "failed"),
+    (JobStatus::Cancelled, "cancelled"),
+];
+
+/// An error in the shape of these routes: `{"error": text}`.
+pub struct JobsError(StatusCode, Value);
+
+impl JobsError {
+    fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, json!({"error": message.into()}))
+    }
+}
+
+impl From<ApiError> for JobsError {
+    fn from(error: ApiError) -> Self {
+        Self(error.status, json!({"error": error.message}))
+    }
+}
+
+impl IntoResponse for JobsError {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+#[derive(Deserialize)]
+pub struct ListParams {
+    status: Option<String>,
+    #[serde(default)]
+    workflow_id: String,
+    sort_by: Option<String>,
+    sort_order: Option<String>,
+    limit: Option<String>,
+    offset: Option<String>,
+}
+
+pub async fn list(
+    State(app): State<Shared>,
+    Query(params): Query<ListParams>,
+) -> Result<Json<Value>, JobsError> {
+    let order = choice("sort_by", params.sort_by.as_deref(), &["created_at", "execution_duration"])?;
+    let newest_first = choice("sort_order", params.sort_order.as_deref(), &["desc", "asc"])? == "desc";
+    let order = if order == "created_at" { JobOrder::Unspecified } else { JobOrder::Duration };
+    let limit = number("limit", params.limit.as_deref())?.filter(|limit| *limit > 0);
+    let offset = number("offset", params.offset.as_deref())?.unwrap_or(0);
+    let mut request = ListJobsRequest {
+        statuses: read_statuses(params.status.as_deref().unwrap_or_default())?,
+        offset,
+        newest_first,
+        detail: true,
+        workflow_id: params.workflow_id,
+        order: order.into(),
+        ..Default::default()
+    };
+    let wanted = limit.unwrap_or(u32::MAX);
+    let (mut jobs, mut total) = (Vec::new(), u32::MAX);
+    while jobs.len() < wanted as usize && request.offset < total {
+        let missing = wanted - u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        request.limit = missing.min(PAGE);
+        let page = app.orchestrator.jobs(request.clone()).await?;
+        total = page.total;
+        if page.jobs.is_empty() {
+            break;
+        }
+        request.offset += u32::try_from(page.jobs.len()).unwrap_or(PAGE);
+        jobs.extend(page.jobs.iter().map(summary));
+    }
+    let total = if total == u32::MAX { 0 } else { total };
+    let has_more = (offset as usize + jobs.len()) < total as usize;
+    let pagination = json!({"offset": offset, "limit": limit, "total": total, "has_more": has_more});
+    Ok(Json(json!({"jobs": jobs, "pagination": pagination})))
+}
+
+fn choice<'a>(name: &str, given: Option<&'a str>, valid: &[&'a str]) -> Result<&'a str, JobsError> {
+    match given.filter(|text| !text.is_empty()) {
+        None => Ok(valid[0]),
+        Some(text) if valid.contains(&text) => Ok(text),
+        Some(text) => {
+            Err(JobsError::bad(format!("`{name}` is `{text}`, expected one of {}", valid.join(", "))))
+        }
+    }
+}
+
+fn number(name: &str, text: Option<&str>) -> Result<Option<u32>, JobsError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let number = text.parse().map(Some);
+    number.map_err(|_| JobsError::bad(format!("`{name}` is `{text}`, not a whole number of at least 0")))
+}
+
+fn read_statuses(text: &str) -> Result<Vec<i32>, JobsError> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let known = STATUSES.iter().find(|(_, known)| *known == name);
+            known.map(|(status, _)| i32::from(*status)).ok_or_else(|| {
+                let valid = STATUSES.map(|(_, name)| name).join(", ");
+                JobsError::bad(format!("no status `{name}`, expected some of {valid}"))
+            })
+        })
+        .collect()
+}
+
+/// One job; 404 when there is none.
+pub async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, JobsError> {
+    let job = app.orchestrator.job(&id).await?;
+    let mut json = summary(&job);
+    let entry = history::entry(&job);
+    json["outputs"] = entry["outputs"].clone();
+    json["execution_meta"] = entry["meta"].clone();
+    if job.finished_ms != 0 {
+        json["execution_status"] = entry["status"].clone();
+    }
+    json["workflow"] = json!({"prompt": object_or_empty(&job.graph_json), "extra_data": entry["prompt"][3]});
+    Ok(Json(json))
+}
+
+/// Cancels a job that has not ended; asked again, nothing happens.
+pub async fn cancel(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, JobsError> {
+    Ok(Json(json!({"cancelled": app.orchestrator.try_cancel(&id).await?.cancelled})))
+}
+
+/// Cancels the jobs among some that have not ended. Ids that name nothing are left out of the answer.
+pub async fn cancel_many(State(app): State<Shared>, body: Body) -> Result<Json<Value>, JobsError> {
+    let body = read_json(body)?;
+    let Some(ids) = body["job_ids"].as_array() else {
+        return Err(JobsError::bad("`job_ids` is not a list of job ids"));
+    };
+    let invalid: Vec<&Value> =
+        ids.iter().filter(|id| id.as_str().is_none_or(|id| id.parse::<uuid::Uuid>().is_err())).collect();
+    if !invalid.is_empty() {
+        let error = json!({"error": "some of `job_ids` are not ids", "invalid_ids": invalid});
+        return Err(JobsError(StatusCode::BAD_REQUEST, error));
+    }
+    let mut cancelled = Vec::new();
+    for id in ids.iter().filter_map(Value::as_str) {
+        match app.orchestrator.try_cancel(id).await {
+            Ok(answer) if answer.cancelled => cancelled.push(id),
+            Ok(_) => {}
+            Err(error) if error.code == ErrorCode::NotFound.as_str() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(json!({"cancelled": cancelled})))
+}
+
+/// What a list shows of a job. What is not known yet is left out.
+fn summary(job: &Job) -> Value {
+    let status =
+        STATUSES.iter().find(|(known, _)| *known == job.status()).map_or("pending", |(_, name)| name);
+    let mut json = json!({
+        "id": job.id,
+        "status": status,
+        "priority": super::number(job.number),
+        "create_time": job.created_ms,
+    });
+    let times = [("execution_start_time", job.started_ms), ("execution_end_time", job.finished_ms)];
+    for (key, at) in times.into_iter().filter(|(_, at)| *at != 0) {
+        json[key] = at.into();
+    }
+    if let Some(error) = &job.error {
+        json["execution_error"] = json!({
+            "node_id": error.node_id,
+            "node_type": error.class,
+            "exception_message": error.message,
+        });
+    }
+    let files: Vec<Value> =
+        job.outputs.iter().flat_map(|output| shown(&output.node_id, &output.ui_json)).collect();
+    json["outputs_count"] = files.len().into();
+    // A saved picture says more than a preview.
+    let best = files.iter().find(|file| file["type"] == "output").or_else(|| files.first());
+    if let Some(best) = best {
+        json["preview_output"] = best.clone();
+    }
+    let extra = object_or_empty(&job.extra_data_json);
+    let workflow_id = &extra["extra_pnginfo"]["workflow"]["id"];
+    if workflow_id.is_string() {
+        json["workflow_id"] = workflow_id.clone();
+    }
+    json
+}
+
+/// The files that a node showed, under whatever key.
+fn shown(node_id: &str, ui_json: &str) -> Vec<Value> {
+    let ui = object_or_empty(ui_json);
+    let lists = ui.as_object().into_iter().flatten();
+    let files = lists.flat_map(|(key, list)| {
+        list.as_array().into_iter().flatten().filter_map(move |file| {
+            let mut file: Map<String, Value> =
+                file.as_object().filter(|f| f.contains_key("filename"))?.clone();
+            file.insert("nodeId".into(), node_id.into());
+            file.insert("mediaType".into(), key.as_str().into());
+            Some(Value::Object(file))
+        })
+    });
+    files.collect()
+}
