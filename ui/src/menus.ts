@@ -3,7 +3,8 @@
 import { ContextMenu, LGraphCanvas, LGraphGroup, LiteGraph, SubgraphNode, type LGraphNode } from "@comfyorg/litegraph";
 import { arrange } from "./arrange";
 import { editor, store } from "./app";
-import { ComfyNode, MODE, uploadInput } from "./nodes";
+import { ComfyNode, MODE } from "./nodes";
+import { uploadInput } from "./uploads";
 import { makeSubgraph } from "./subgraphs";
 import { openMaskEditor } from "./ui/maskeditor";
 import { openSearch } from "./ui/search";
