@@ -61,6 +61,15 @@ function expandIn(saved: ISerialisedNode[], within: LGraph, random: () => number
 
 /** Moves each seed on as the combo beneath it says. */
 export function advanceSeeds(on: LGraph): void {
+  store.loading = true;
+  try {
+    moveSeeds(on);
+  } finally {
+    store.loading = false;
+  }
+}
+
+function moveSeeds(on: LGraph): void {
   for (const node of everyNode(on)) {
     const widgets = node.widgets ?? [];
     widgets.forEach((control: IBaseWidget, index) => {

@@ -4,6 +4,7 @@ import type { IBaseWidget } from "./litegraph";
 import { api, viewUrl, type ImageRef, type Stored } from "./api";
 import type { ComfyNode } from "./nodes";
 import { openLightbox } from "./ui/lightbox";
+import { openMaskEditor } from "./ui/maskeditor";
 import { toast } from "./ui/toasts";
 import { assign } from "./widgets/assign";
 import { ComboField } from "./widgets/combo";
@@ -69,11 +70,18 @@ export function inputPicture(node: ComfyNode): ImageRef | undefined {
   return { filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type };
 }
 
+/** Opens the picture a node is set to load. */
+export function viewInputPicture(node: ComfyNode): void {
+  const image = inputPicture(node);
+  if (image) openLightbox([{ url: viewUrl(image), title: image.filename, image }], 0);
+}
+
 /** Shows the picture a node is set to load. */
 export function showInputPicture(node: ComfyNode): void {
   const image = inputPicture(node);
   if (!image) return;
-  const url = viewUrl(image);
-  node.pictures.onOpen = () => openLightbox([{ url, title: image.filename, image }], 0);
-  node.pictures.show([url]);
+  // A click is left to the double click that opens the mask editor.
+  node.pictures.onOpen = undefined;
+  node.pictures.onDoubleClick = () => openMaskEditor(node);
+  node.pictures.show([viewUrl(image)]);
 }
