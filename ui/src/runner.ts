@@ -85,7 +85,7 @@ function moveSeeds(on: LGraph): void {
   }
 }
 
-let submitting = false;
+let last: Promise<unknown> = Promise.resolve();
 
 async function submit(front: boolean): Promise<{ id: string; number: number; errors?: NodeErrors }> {
   const workflow = serializeForRun(graph, Math.random);
@@ -97,11 +97,15 @@ async function submit(front: boolean): Promise<{ id: string; number: number; err
   return { id: reply.prompt_id, number: reply.number, errors: reply.node_errors };
 }
 
-/** Hands the workflow in; `false` when it was refused. */
-export async function run({ front = false } = {}): Promise<boolean> {
-  if (submitting) return false;
+/** Hands the workflow in, after what is being handed in already; `false` when it was refused. */
+export function run({ front = false } = {}): Promise<boolean> {
+  const next = last.then(() => handIn(front));
+  last = next;
+  return next;
+}
+
+async function handIn(front: boolean): Promise<boolean> {
   closeEditor();
-  submitting = true;
   store.setProblems([]);
   const nodes = nodesToRun(graph);
   try {
@@ -119,8 +123,6 @@ export async function run({ front = false } = {}): Promise<boolean> {
   } catch (error) {
     reportRefusal(error);
     return false;
-  } finally {
-    submitting = false;
   }
 }
 
