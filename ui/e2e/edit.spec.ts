@@ -179,7 +179,11 @@ test("a mask is drawn on a picture", async ({ page }) => {
   await open(page);
   await page.setInputFiles("#file", await picture(page, "beach.png"));
   await expect.poll(async () => (await nodes(page)).find(({ type }) => type === "LoadImage")?.values.image).toBe("beach.png");
-  await page.click("#draw-mask");
+  // A double click on the picture opens the editor, as the button in the inspector does.
+  const loader = await node(page, "LoadImage");
+  await expect(page.locator("#draw-mask")).toBeEnabled();
+  await expect.poll(() => inPage(page, (comfy) => comfy.graph.nodes.find((n: any) => n.type === "LoadImage").pictures.computedHeight ?? 0)).toBeGreaterThan(90);
+  await page.mouse.dblclick(...(await point(page, loader.id, loader.size[0] / 2, (await widgetY(page, loader.id, "$$picture")) + 50)));
   const paint = page.locator('.board canvas[aria-label="Mask"]');
   const box = (await paint.boundingBox())!;
   await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);

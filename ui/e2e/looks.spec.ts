@@ -114,6 +114,7 @@ test("on a phone: sharp, within the window, two fingers zoom, one held opens the
   expect(width).toBe(800);
   expect(wide).toBe(400);
   await expect(page.locator("#run")).toBeInViewport();
+  await expect(page.locator("#toggle-sidebar")).toBeInViewport({ ratio: 1 });
   await shot(page, "phone");
   const scale = () => inPage(page, (comfy) => comfy.editor().ds.scale);
   const before = await scale();

@@ -2,7 +2,8 @@
 
 import { LiteGraph, type LGraphNode } from "@comfyorg/litegraph";
 import { editor, store } from "./app";
-import { ComfyNode, showInputPicture } from "./nodes";
+import { ComfyNode } from "./nodes";
+import { showInputPicture } from "./uploads";
 import { freeArea, toGraph } from "./view";
 
 /** Adds a node at a point of the graph, or in the middle of the view. */

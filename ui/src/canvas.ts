@@ -6,7 +6,8 @@ import { isClipboardKey } from "./clipboard";
 import { byId } from "./dom";
 import { openFile } from "./files";
 import { startMenus } from "./menus";
-import { ComfyNode, MODE, uploadInput } from "./nodes";
+import { ComfyNode, MODE } from "./nodes";
+import { inputPicture } from "./uploads";
 import { drawAllMessages } from "./nodeview";
 import { drawGrid, styleCanvas } from "./theme";
 import { startTouch } from "./touch";
@@ -61,8 +62,9 @@ function doubleClicked(canvas: LGraphCanvas, detail: { subType: string; node?: L
   }
   const { node } = detail;
   if (detail.subType !== "node-double-click" || !node) return;
-  if (node instanceof SubgraphNode) canvas.openSubgraph(node.subgraph);
-  else if (node instanceof ComfyNode && uploadInput(node) !== undefined) openMaskEditor(node);
+  // litegraph opens a subgraph itself, unless it was the title.
+  if (node instanceof SubgraphNode && canvas.graph === node.graph) canvas.openSubgraph(node.subgraph);
+  else if (node instanceof ComfyNode && inputPicture(node)) openMaskEditor(node);
 }
 
 function hook(canvas: LGraphCanvas): void {

@@ -3,7 +3,8 @@
 import { ContextMenu, LGraphCanvas, LGraphGroup, LiteGraph, SubgraphNode, type LGraphNode } from "@comfyorg/litegraph";
 import { arrange } from "./arrange";
 import { editor, store } from "./app";
-import { ComfyNode, MODE, uploadInput } from "./nodes";
+import { ComfyNode, MODE } from "./nodes";
+import { uploadInput, viewInputPicture } from "./uploads";
 import { makeSubgraph } from "./subgraphs";
 import { openMaskEditor } from "./ui/maskeditor";
 import { openSearch } from "./ui/search";
@@ -50,7 +51,11 @@ function nodeMenu(canvas: LGraphCanvas, node: LGraphNode): unknown[] {
   const loads = node instanceof ComfyNode && uploadInput(node) !== undefined;
   return [
     ...(node instanceof SubgraphNode ? [{ content: "Open the subgraph", callback: () => canvas.openSubgraph(node.subgraph) }, null] : []),
-    ...(loads ? [{ content: "Draw a mask…", callback: () => openMaskEditor(node) }, null] : []),
+    ...(loads ? [
+      { content: "Draw a mask…", callback: () => openMaskEditor(node) },
+      { content: "View the picture", callback: () => viewInputPicture(node) },
+      null,
+    ] : []),
     { content: node.collapsed ? "Expand" : "Collapse", callback: changed(() => node.collapse(true)) },
     { content: node.mode === MODE.mute ? "Unmute" : "Mute", callback: changed(() => setMode(canvas, MODE.mute)) },
     { content: node.mode === MODE.bypass ? "Stop bypassing" : "Bypass", callback: changed(() => setMode(canvas, MODE.bypass)) },

@@ -7,18 +7,16 @@ import {
   type LGraph,
 } from "@comfyorg/litegraph";
 import type { IBaseWidget, ISerialisedNode } from "./litegraph";
-import { api, viewUrl, type ImageRef, type InputSpec, type NodeSpec, type Stored, type WidgetSpec } from "./api";
-import { palette } from "./theme";
+import type { InputSpec, NodeSpec, WidgetSpec } from "./api";
+import { palette, readable } from "./theme";
 import { drawEmptyFrame, drawTitleBadge, drawTitleProgress, stateStroke } from "./nodeview";
 import { editor, isEditing, store } from "./app";
 import { everyNode, pathId } from "./subgraphs";
-import { openLightbox } from "./ui/lightbox";
-import { toast } from "./ui/toasts";
+import { showInputPicture, uploadButton } from "./uploads";
 import { ComboField } from "./widgets/combo";
 import { NumberField } from "./widgets/number";
 import { PictureArea } from "./widgets/picture";
 import { TextField } from "./widgets/text";
-import { assign } from "./widgets/assign";
 import { alignValues, CONTROL_MODES, CONTROL_NAME, defaultValue, type Numeric } from "./widgets/values";
 
 /** Node types that exist in the editor only; the server drops or follows them. */
@@ -47,7 +45,11 @@ export class ComfyNode extends LGraphNode {
   }
 
   override get renderingColor(): string {
-    return this.mode === MODE.bypass ? palette.cached : (super.renderingColor as string);
+    return this.mode === MODE.bypass ? palette.cached : readable(super.renderingColor as string, "text");
+  }
+
+  override get renderingBgColor(): string {
+    return readable(super.renderingBgColor as string, "dim");
   }
 
   override drawProgressBar(ctx: CanvasRenderingContext2D): void {
@@ -133,75 +135,6 @@ function addField(node: ComfyNode, input: InputSpec, spec: WidgetSpec): void {
   if (spec.kind === "combo" && spec.upload === "image") {
     node.addCustomWidget(uploadButton(node, input.name));
   }
-}
-
-function uploadButton(node: ComfyNode, name: string): IBaseWidget {
-  return {
-    name: `upload ${name}`,
-    label: "choose a file…",
-    type: "button",
-    value: undefined,
-    options: {},
-    serialize: false,
-    y: 0,
-    callback: () => {
-      const picker = document.createElement("input");
-      picker.type = "file";
-      picker.accept = "image/*";
-      picker.onchange = () => {
-        const file = picker.files?.[0];
-        if (file) void uploadInto(node, name, file);
-      };
-      picker.click();
-    },
-  } as unknown as IBaseWidget;
-}
-
-/** Uploads a picture and selects it in the combo `name` of `node`. */
-export async function uploadInto(node: ComfyNode, name: string, file: File): Promise<void> {
-  const combo = node.field(name);
-  if (!(combo instanceof ComboField)) return;
-  try {
-    setPicture(node, await api.uploadImage(file));
-  } catch (error) {
-    toast("error", `The upload failed: ${(error as Error).message}`);
-  }
-}
-
-/** Makes a node load a picture that the gateway stores. */
-export function setPicture(node: ComfyNode, stored: Stored): void {
-  const name = uploadInput(node);
-  const combo = name === undefined ? undefined : node.field(name);
-  if (!(combo instanceof ComboField)) return;
-  const value = stored.subfolder ? `${stored.subfolder}/${stored.name}` : stored.name;
-  if (!combo.choices.includes(value)) combo.choices = [...combo.choices, value];
-  assign(node, combo as IBaseWidget, value);
-  showInputPicture(node);
-}
-
-/** The name of the input that picks an uploaded picture, if the node has one. */
-export function uploadInput(node: ComfyNode): string | undefined {
-  return node.spec?.inputs.find((i) => i.widget?.kind === "combo" && i.widget.upload === "image")
-    ?.name;
-}
-
-/** The picture a node is set to load: `sub/cat.png` or `cat.png [output]`. */
-export function inputPicture(node: ComfyNode): ImageRef | undefined {
-  const name = uploadInput(node);
-  const value = name === undefined ? undefined : node.field(name)?.value;
-  if (typeof value !== "string" || value === "") return undefined;
-  const [, path = value, type = "input"] = /^(.*) \[(input|output|temp)\]$/.exec(value) ?? [];
-  const cut = path.lastIndexOf("/");
-  return { filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type };
-}
-
-/** Shows the picture a node is set to load. */
-export function showInputPicture(node: ComfyNode): void {
-  const image = inputPicture(node);
-  if (!image) return;
-  const url = viewUrl(image);
-  node.pictures.onOpen = () => openLightbox([{ url, title: image.filename, image }], 0);
-  node.pictures.show([url]);
 }
 
 function build(node: ComfyNode, spec: NodeSpec): void {

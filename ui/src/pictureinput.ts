@@ -2,7 +2,8 @@
 
 import { LiteGraph } from "@comfyorg/litegraph";
 import { editor, store } from "./app";
-import { ComfyNode, uploadInput, uploadInto } from "./nodes";
+import { ComfyNode } from "./nodes";
+import { uploadInput, uploadInto } from "./uploads";
 import { toast } from "./ui/toasts";
 import { freeArea, toGraph } from "./view";
 

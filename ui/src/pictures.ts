@@ -2,7 +2,8 @@
 
 import { viewUrl } from "./api";
 import { graph, store } from "./app";
-import { ComfyNode, uploadInput } from "./nodes";
+import { ComfyNode } from "./nodes";
+import { uploadInput } from "./uploads";
 import { everyNode, pathId } from "./subgraphs";
 import { openLightbox } from "./ui/lightbox";
 

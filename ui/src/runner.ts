@@ -61,6 +61,15 @@ function expandIn(saved: ISerialisedNode[], within: LGraph, random: () => number
 
 /** Moves each seed on as the combo beneath it says. */
 export function advanceSeeds(on: LGraph): void {
+  store.loading = true;
+  try {
+    moveSeeds(on);
+  } finally {
+    store.loading = false;
+  }
+}
+
+function moveSeeds(on: LGraph): void {
   for (const node of everyNode(on)) {
     const widgets = node.widgets ?? [];
     widgets.forEach((control: IBaseWidget, index) => {
@@ -76,7 +85,7 @@ export function advanceSeeds(on: LGraph): void {
   }
 }
 
-let submitting = false;
+let last: Promise<unknown> = Promise.resolve();
 
 async function submit(front: boolean): Promise<{ id: string; number: number; errors?: NodeErrors }> {
   const workflow = serializeForRun(graph, Math.random);
@@ -88,11 +97,15 @@ async function submit(front: boolean): Promise<{ id: string; number: number; err
   return { id: reply.prompt_id, number: reply.number, errors: reply.node_errors };
 }
 
-/** Hands the workflow in; `false` when it was refused. */
-export async function run({ front = false } = {}): Promise<boolean> {
-  if (submitting) return false;
+/** Hands the workflow in, after what is being handed in already; `false` when it was refused. */
+export function run({ front = false } = {}): Promise<boolean> {
+  const next = last.then(() => handIn(front));
+  last = next;
+  return next;
+}
+
+async function handIn(front: boolean): Promise<boolean> {
   closeEditor();
-  submitting = true;
   store.setProblems([]);
   const nodes = nodesToRun(graph);
   try {
@@ -110,8 +123,6 @@ export async function run({ front = false } = {}): Promise<boolean> {
   } catch (error) {
     reportRefusal(error);
     return false;
-  } finally {
-    submitting = false;
   }
 }
 

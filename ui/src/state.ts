@@ -31,7 +31,7 @@ export class Store {
 
   jobs = new Map<string, JobView>();
   problems: Problem[] = [];
-  /** A workflow is being put on the canvas: what changes then was not edited. */
+  /** The page itself changes the canvas, as when it loads a workflow: nothing then was edited by hand. */
   loading = false;
   private own: string[] = readOwn();
   /** Jobs taken away here, of which late news may still come. */

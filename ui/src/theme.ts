@@ -1,6 +1,7 @@
 /** Colours of the canvas, for dark and light, following `prefers-color-scheme`. */
 
 import { LGraphCanvas, LiteGraph, RenderShape } from "@comfyorg/litegraph";
+import { towards } from "./contrast";
 
 export interface Palette {
   canvas: string;
@@ -205,6 +206,20 @@ export function followColorScheme(changed: () => void): void {
 /** The colour of links and sockets of a type. */
 export function typeColour(type: string): string {
   return TYPE_COLOURS[type.split(",", 1)[0] ?? ""] ?? palette.dim;
+}
+
+/** Colours as the palette can carry them, so that text on them can be read. */
+const adapted = new Map<string, string>();
+
+/**
+ * A colour that a workflow gives a node, moved towards the ground of nodes until text on it can be read:
+ * most workflows were coloured for a dark editor.
+ */
+export function readable(colour: string, ink: "text" | "dim"): string {
+  const key = `${palette[ink]}${colour}`;
+  let known = adapted.get(key);
+  if (known === undefined) adapted.set(key, (known = towards(colour, palette.nodeBody, palette[ink])));
+  return known;
 }
 
 export const canvasFont = (px: number, weight = "normal"): string => `${weight} ${px}px ${FONT}`;

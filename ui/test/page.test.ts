@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
+import { contrast, towards } from "../src/contrast";
 import { written } from "../src/keyname";
 
 vi.stubGlobal("document", { createElement: () => ({}) });
@@ -17,18 +18,15 @@ test.each([
   expect(written({ ctrlKey: false, metaKey: false, altKey: false, shiftKey: false, ...event })).toBe(wanted);
 });
 
-/** Relative luminance, as WCAG 2 defines it. */
-function luminance(colour: string): number {
-  const [r = 0, g = 0, b = 0] = [1, 3, 5].map((at) => {
-    const c = parseInt(colour.slice(at, at + 2), 16) / 255;
-    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-  });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-const contrast = (a: string, b: string): number => {
-  const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y) as [number, number];
-  return (high + 0.05) / (low + 0.05);
-};
+test.each([
+  ["#322", "#e4e7ee", "#332222"],
+  ["#322", "#1c212b", "lighter"],
+  ["not a colour", "#1c212b", "not a colour"],
+])("a node coloured %s under text of %s", (colour, text, wanted) => {
+  const made = towards(colour, "#fbfcfd", text);
+  if (wanted === "lighter") expect(contrast(made, text)).toBeGreaterThanOrEqual(4.5);
+  else expect(made).toBe(wanted);
+});
 
 describe.each([["dark", DARK], ["light", LIGHT]])("the colours of the canvas, %s", (_, p) => {
   test.each([

@@ -3,7 +3,8 @@
 import { api, viewUrl, type ImageRef } from "../api";
 import { h } from "../dom";
 import { icon } from "../icons";
-import { inputPicture, setPicture, type ComfyNode } from "../nodes";
+import type { ComfyNode } from "../nodes";
+import { inputPicture, setPicture } from "../uploads";
 import { openDialog } from "./dialog";
 import { MaskBoard } from "./maskboard";
 import { toast } from "./toasts";

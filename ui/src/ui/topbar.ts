@@ -17,6 +17,7 @@ import { assign } from "../widgets/assign";
 import { ComboField } from "../widgets/combo";
 import { toggleDock } from "./docks";
 import { openGallery } from "./gallerypage";
+import { share } from "./progress";
 import { openServices } from "./services";
 import { showShortcuts } from "./shortcuts";
 import { toast } from "./toasts";
@@ -96,7 +97,14 @@ function renderWorkflow(): void {
   byId("dirty").hidden = !session.dirty;
   byId<HTMLButtonElement>("undo").disabled = !canUndo();
   byId<HTMLButtonElement>("redo").disabled = !canRedo();
-  document.title = `${session.dirty ? "• " : ""}${session.name ?? "Comfy Services"}`;
+  renderTitle();
+}
+
+/** The tab says how far the job is, for whoever looks at another one. */
+function renderTitle(): void {
+  const job = store.paintedJob();
+  const far = job?.status === "running" ? `${Math.round(share(job) * 100)} % · ` : "";
+  document.title = `${far}${session.dirty ? "• " : ""}${session.name ?? "Comfy Services"}`;
 }
 
 /** What the buttons of the bar and the rail do. */
@@ -131,6 +139,7 @@ export function startTopbar(refresh: () => Promise<void>): void {
   store.on("catalog", renderCheckpoints);
   store.on("graph", renderCheckpoints);
   store.on("jobs", renderQueue);
+  store.on("jobs", renderTitle);
   store.on("connection", renderConnection);
   store.on("workflow", renderWorkflow);
   renderConnection();

@@ -1,6 +1,6 @@
 /** The pictures a node made, or the one it is making, shown in the node's body. */
 
-import { BaseWidget, type LGraphNode } from "@comfyorg/litegraph";
+import { BaseWidget, type CanvasPointer, type LGraphNode } from "@comfyorg/litegraph";
 import { palette } from "../theme";
 
 const MARGIN = 10;
@@ -17,6 +17,7 @@ export class PictureArea extends BaseWidget {
   private heightBefore: number | undefined;
   private placing = false;
   onOpen: ((index: number) => void) | undefined;
+  onDoubleClick: (() => void) | undefined;
 
   constructor(node: LGraphNode) {
     super({ name: "$$picture", type: "custom", value: "", options: {}, y: 0 } as never, node);
@@ -116,6 +117,12 @@ export class PictureArea extends BaseWidget {
       ctx.strokeRect(left, top, w, h);
     });
   }
+
+  /** litegraph asks before it sets its own click handlers; a double click is left to this one. */
+  override onPointerDown = (pointer: CanvasPointer): boolean => {
+    if (this.images.length > 0) pointer.onDoubleClick = () => this.onDoubleClick?.();
+    return false;
+  };
 
   onClick({ e, node }: Events): void {
     if (this.images.length === 0) return;
