@@ -1,5 +1,5 @@
-import { expect, test } from "@playwright/test";
-import { inPage, node, nodes, open, picture, point, select, shot, tell } from "./helpers";
+import { expect } from "@playwright/test";
+import { inPage, node, nodes, open, picture, point, select, shot, tell, test, widgetY } from "./helpers";
 
 // Editing the graph: undo, search, clipboard, menus, groups, subgraphs, view, masks.
 
@@ -96,6 +96,9 @@ test("copies, pastes and cuts nodes, and pastes pictures", async ({ page }) => {
 test("menus, modes, groups and bends in links", async ({ page }) => {
   await open(page);
   const sampler = await node(page, "KSampler");
+  // A pointer that rests on a field is told what the field means.
+  await page.mouse.move(...(await point(page, sampler.id, 100, (await widgetY(page, sampler.id, "seed")) + 8)));
+  await expect(page.locator(".tooltip")).toHaveText("Start of the noise.");
   const modes = () => inPage(page, (comfy) => comfy.graph.nodes.map((n: any) => n.mode).filter((m: number) => m !== 0));
   await page.mouse.click(...(await point(page, sampler.id, 70, -15)), { button: "right" });
   await shot(page, "menu");

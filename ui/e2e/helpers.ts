@@ -1,4 +1,30 @@
-import { expect, type Page } from "@playwright/test";
+import { expect, test as base, type Page } from "@playwright/test";
+import config from "../playwright.config";
+
+/** Tests share one page, which is emptied in between: opening a new one takes longer than most of them. */
+export const test = base.extend<{ page: Page }, { kept: Page }>({
+  kept: [
+    async ({ browser }, use) => {
+      const { baseURL, viewport, colorScheme } = config.use ?? {};
+      const context = await browser.newContext({ baseURL, viewport, colorScheme, acceptDownloads: true });
+      await use(await context.newPage());
+      await context.close();
+    },
+    { scope: "worker" },
+  ],
+  page: async ({ kept }, use) => {
+    await use(kept);
+    kept.removeAllListeners();
+    if (kept.url() !== "about:blank") await kept.evaluate(() => sessionStorage.clear());
+    // Leaving stores the workflow, so the storage is emptied afterwards.
+    await kept.goto("about:blank");
+    const cdp = await kept.context().newCDPSession(kept);
+    const origin = new URL(config.use?.baseURL ?? "").origin;
+    await cdp.send("Storage.clearDataForOrigin", { origin, storageTypes: "local_storage" });
+    await cdp.detach();
+    await kept.emulateMedia({ colorScheme: config.use?.colorScheme });
+  },
+});
 
 /** What the mock gateway kept. */
 export interface Mock {

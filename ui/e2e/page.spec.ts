@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { expect, test } from "@playwright/test";
-import { node, nodes, open, point, ready, shot, tell, widgetY } from "./helpers";
+import { expect } from "@playwright/test";
+import { node, nodes, open, point, ready, shot, tell, test, widgetY } from "./helpers";
 
 test.beforeEach(async ({ page }) => {
   await tell(page, { reset: true, step_ms: 5 });

@@ -2,7 +2,7 @@
 
 import { crc32, deflateSync } from "node:zlib";
 
-function chunk(type, data) {
+export function chunk(type, data) {
   const body = Buffer.concat([Buffer.from(type, "latin1"), data]);
   const out = Buffer.alloc(body.length + 8);
   out.writeUInt32BE(data.length, 0);
@@ -41,4 +41,10 @@ export function picture(size, noise = 0) {
   header.set([8, 2, 0, 0, 0], 8);
   const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
   return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", deflateSync(rows)), chunk("IEND", Buffer.alloc(0))]);
+}
+
+/** The same PNG with a text chunk, where saved pictures carry their workflow. */
+export function withText(png, keyword, text) {
+  const head = 8 + 25;
+  return Buffer.concat([png.subarray(0, head), chunk("tEXt", Buffer.from(`${keyword}\0${text}`)), png.subarray(head)]);
 }

@@ -1,5 +1,6 @@
 import { expect, test } from "@playwright/test";
-import { node, nodes, open } from "./helpers";
+import { node, nodes, open, select } from "./helpers";
+import { picture } from "./png.mjs";
 
 // Run with COMFY_URL=http://localhost:8080 against a stack that has a checkpoint.
 
@@ -49,4 +50,80 @@ test("cancels", async ({ page }) => {
   await expect(page.locator("#progress-text")).toContainText("step", { timeout: 120_000 });
   await page.click("#cancel");
   await expect(page.locator("#progress-text")).toHaveText("Cancelled", { timeout: 60_000 });
+});
+
+test("saves a workflow on the server and opens it again", async ({ page }) => {
+  const trouble = await open(page);
+  const name = `test ${Date.now()}`;
+  await page.keyboard.press("Control+s");
+  await page.locator("dialog.ask input").fill(name);
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#workflow-title")).toHaveText(name);
+  await page.keyboard.press("w");
+  await page.locator('[aria-label="Saved workflows"] .what', { hasText: name }).click();
+  await expect(page.locator("#workflow-title")).toHaveText(name);
+  await page.getByLabel(`Delete ${name}`).click();
+  await page.locator("dialog.ask .primary").click();
+  await expect(page.locator('[aria-label="Saved workflows"]', { hasText: name })).toHaveCount(0);
+  expect(trouble.list).toEqual([]);
+});
+
+test("draws a part of a picture anew, by a mask drawn on it, and tells how long it took", async ({ page }) => {
+  const trouble = await open(page);
+  await page.keyboard.press("w");
+  await page.locator(".example", { hasText: "Draw a part anew" }).click();
+  const loader = await node(page, "LoadImage");
+  await select(page, loader.id);
+  await page.setInputFiles("#file", { name: `beach ${Date.now()}.png`, mimeType: "image/png", buffer: picture(64) });
+  await expect.poll(async () => (await node(page, "LoadImage")).values.image).toContain("beach");
+  await page.click("#draw-mask");
+  const box = (await page.locator('.board canvas[aria-label="Mask"]').boundingBox())!;
+  await page.mouse.move(box.x + box.width * 0.4, box.y + box.height * 0.4);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.6, box.y + box.height * 0.6, { steps: 4 });
+  await page.mouse.up();
+  await page.click("#mask-save");
+  await expect.poll(async () => (await node(page, "LoadImage")).values.image).toContain("masked-beach");
+  await page.locator("#graph").focus();
+  await page.keyboard.press("Control+Enter");
+  await expect(page.locator("#progress-text")).toContainText("Done in", { timeout: 120_000 });
+  await page.keyboard.press("q");
+  await page.locator(".job .what").first().click();
+  const dialog = page.locator("dialog.job-page");
+  await expect(dialog.locator(".timeline")).toContainText("KSampler");
+  await expect(dialog.locator(".card", { hasText: "Status" })).toContainText("completed");
+  expect(trouble.list).toEqual([]);
+});
+
+test("runs a workflow with a subgraph, and lets one job pass another", async ({ page }) => {
+  await open(page);
+  const widget = (name: string, value: number) =>
+    page.evaluate(([wanted, to]) => {
+      const { widgets } = (window as any).comfy.graph.getNodeById(5);
+      widgets.find((w: any) => w.name === wanted).value = to;
+    }, [name, value] as const);
+  const [positive, negative] = (await nodes(page)).filter(({ type }) => type === "CLIPTextEncode");
+  await select(page, positive!.id);
+  await select(page, negative!.id, "Shift");
+  await page.keyboard.press("Control+Shift+e");
+  await expect.poll(async () => (await nodes(page)).length).toBe(6);
+  await widget("steps", 2000);
+  await widget("seed", Math.floor(Math.random() * 2 ** 50));
+  await page.keyboard.press("Control+Enter");
+  await expect(page.locator("#progress-text")).toContainText("step", { timeout: 120_000 });
+  await widget("steps", 3);
+  for (let i = 0; i < 2; i += 1) {
+    await widget("seed", Math.floor(Math.random() * 2 ** 50));
+    await page.keyboard.press("Control+Enter");
+  }
+  await expect(page.locator("#queue")).toHaveText("1 running, 2 waiting");
+  await page.keyboard.press("q");
+  const order = () => page.locator('.job[data-status="queued"]').evaluateAll((items) => items.map((item) => (item as HTMLElement).dataset.job));
+  const [first, second] = await order();
+  await page.locator(`.job[data-job="${second}"]`).getByLabel("Move up").click();
+  await expect.poll(async () => (await order())[1]).toBe(first);
+  expect((await order())[0]).not.toBe(second);
+  await page.locator('.job[data-status="running"]').getByLabel("Cancel this job").click();
+  await expect(page.locator("#queue")).toHaveText("idle", { timeout: 120_000 });
+  await expect(page.locator('.job[data-status="completed"]').first()).toBeVisible();
 });

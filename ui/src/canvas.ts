@@ -69,7 +69,7 @@ function hook(canvas: LGraphCanvas): void {
   fadeSetAside(canvas);
   startMenus(canvas);
   canvas.allow_searchbox = false;
-  canvas.low_quality_zoom_threshold = 0.35;
+  canvas.low_quality_zoom_threshold = 0.24;
   canvas.onDrawBackground = (ctx: CanvasRenderingContext2D, area: ArrayLike<number>) =>
     drawGrid(ctx, area, canvas.ds.scale);
   canvas.onDrawForeground = (ctx: CanvasRenderingContext2D) => drawAllMessages(canvas, ctx);

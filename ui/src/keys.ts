@@ -6,6 +6,7 @@ import { editor, store } from "./app";
 import { byId } from "./dom";
 import { download } from "./files";
 import { refresh } from "./live";
+import { written } from "./keyname";
 import { groupSelected, setMode } from "./menus";
 import { MODE } from "./nodes";
 import { cancel, run, runBatch } from "./runner";
@@ -23,10 +24,12 @@ export interface Shortcut {
   /** As shown, with `Ctrl`, `Alt` and `Shift` in that order; the first one that fits counts. */
   keys: string[];
   does: string;
+  /** How the list writes the keys where the first of them will not do. */
+  shown?: string;
   /** Works in text fields too. */
   anywhere?: boolean;
   /** What happens; unset for keys that the canvas itself knows. */
-  run?: () => void;
+  run?: (event: KeyboardEvent) => void;
 }
 
 function eachSelected(change: (canvas: LGraphCanvas) => void): void {
@@ -34,6 +37,16 @@ function eachSelected(change: (canvas: LGraphCanvas) => void): void {
   editor().setDirty(true, true);
   store.emit("graph");
   store.emit("selection");
+}
+
+const STEP = 10;
+
+/** Moves the selected nodes by a step. */
+function nudge({ key }: KeyboardEvent): void {
+  const [x, y] = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[key] ?? [0, 0];
+  eachSelected((canvas) => {
+    for (const item of canvas.selectedItems) if (!item.pinned) item.move(x ?? 0, y ?? 0);
+  });
 }
 
 function search(): void {
@@ -62,6 +75,7 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ["Ctrl+Shift+E"], does: "Make a subgraph of what is selected", run: makeSubgraph },
   { keys: ["Alt+C"], does: "Collapse or expand", run: () => eachSelected((canvas) => Object.values(canvas.selected_nodes).forEach((node) => node.collapse())) },
   { keys: ["P"], does: "Pin or unpin", run: () => eachSelected((canvas) => Object.values(canvas.selected_nodes).forEach((node) => node.pin())) },
+  { keys: ["Ctrl+ArrowLeft", "Ctrl+ArrowRight", "Ctrl+ArrowUp", "Ctrl+ArrowDown"], shown: "Ctrl+Arrows", does: "Move what is selected", run: nudge },
   { keys: ["Space"], does: "Find a node to add (hold and drag: move the view)", run: search },
   { keys: ["N"], does: "Nodes", run: () => toggleDock("palette") },
   { keys: ["W"], does: "Workflows", run: () => toggleDock("workflows") },
@@ -76,14 +90,6 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ["R"], does: "Read nodes and model files again", run: () => void refresh().then(() => toast("info", "Nodes and checkpoints were read again.")) },
   { keys: ["?", "Shift+?"], does: "This list", run: () => showShortcuts(SHORTCUTS) },
 ];
-
-/** The keys of an event as the table writes them. */
-export function written(event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">): string {
-  const names: Record<string, string> = { " ": "Space", Delete: "Del" };
-  const key = names[event.key] ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key);
-  const held = [(event.ctrlKey || event.metaKey) && "Ctrl", event.altKey && "Alt", event.shiftKey && "Shift"];
-  return [...held.filter(Boolean), key].join("+");
-}
 
 function typingIn(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.matches("input, textarea, select");
@@ -111,7 +117,7 @@ function onKeyDown(event: KeyboardEvent): void {
   event.preventDefault();
   // A field still being typed in reports its value when it loses the focus.
   if (inField && document.activeElement instanceof HTMLElement) document.activeElement.blur();
-  shortcut.run();
+  shortcut.run(event);
 }
 
 export function startKeys(): void {

@@ -8,8 +8,8 @@ export interface Box {
 export type Edge = readonly [from: number | string, to: number | string];
 type Id = Box["id"];
 
-const GAP_X = 70;
-const GAP_Y = 60;
+const GAP_X = 54;
+const GAP_Y = 46;
 const SWEEPS = 4;
 
 /** How many links lie between a node and the start of the graph; loops count once. */

@@ -3,6 +3,7 @@
 import { api, ApiError, withoutNulls, type Checkpoint } from "./api";
 import { graph, store } from "./app";
 import { parse } from "./bigjson";
+import { ended } from "./ended";
 import { isTerminal, type JobEvent } from "./jobs";
 import { ComfyNode, registerNodes } from "./nodes";
 import { EventStream, type StreamHandlers } from "./sse";
@@ -57,6 +58,17 @@ async function readSystem(): Promise<void> {
   store.emit("connection");
 }
 
+const FRESH_MS = 10_000;
+
+/** Who comes back to the page may have put a model file in place meanwhile. */
+function refreshOnReturn(): void {
+  let left = Date.now();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) left = Date.now();
+    else if (Date.now() - left > FRESH_MS && store.connection === "open") void refresh();
+  });
+}
+
 const SYSTEM_EVERY_MS = 15_000;
 
 const serving = (): string =>
@@ -64,6 +76,7 @@ const serving = (): string =>
 
 /** Looks after the services while the page is in sight; one that came or went may change the nodes. */
 export function watchServices(): void {
+  refreshOnReturn();
   window.setInterval(() => {
     if (document.hidden || store.connection !== "open") return;
     const before = serving();
@@ -132,12 +145,7 @@ export async function resync(): Promise<void> {
 
 function onEvent(data: string): void {
   const event = withoutNulls(parse(data)) as JobEvent;
-  const ended = store.event(event);
-  if (!ended) return;
-  const job = store.job(event.job_id);
-  if (job.status === "failed") toast("error", `Job ${job.number} failed: ${job.error?.message}`);
-  // The snapshot fills in what events leave out, such as where outputs are.
-  void api.job(job.id).then((snapshot) => store.snapshot(snapshot), () => undefined);
+  if (store.event(event)) ended(store.job(event.job_id));
 }
 
 export function startEvents(): void {

@@ -23,6 +23,7 @@ import { startProblems } from "./ui/problems";
 import { startProgress } from "./ui/progress";
 import { startQueue } from "./ui/queue";
 import { startNotice } from "./ui/services";
+import { startTooltips } from "./ui/tooltip";
 import { startTopbar } from "./ui/topbar";
 import { toast } from "./ui/toasts";
 import { startWorkflows } from "./ui/workflows";
@@ -40,6 +41,7 @@ function startPanels(): void {
   startProblems();
   startProgress();
   startMinimap();
+  startTooltips();
 }
 
 async function start(): Promise<void> {

@@ -46,21 +46,18 @@ function prompts(graph: ApiGraph): Fact[] {
   });
 }
 
-/** The facts of a graph; equal ones once. */
+/** The facts of a graph: prompts each, other values together where several nodes have them. */
 export function factsOf(graph: ApiGraph): Fact[] {
-  const facts = prompts(graph);
+  const values = new Map<string, Set<string>>();
   for (const [name, label] of FIELDS) {
     for (const { inputs } of Object.values(graph)) {
       const value = inputs[name];
       if (value === undefined || asLink(value)) continue;
-      facts.push({ label, value: showValue(value) });
+      values.set(label, (values.get(label) ?? new Set()).add(showValue(value)));
     }
   }
-  const seen = new Set<string>();
-  return facts.filter(({ label, value }) => {
-    const key = `${label}\n${value}`;
-    return !seen.has(key) && !!seen.add(key);
-  });
+  const others = [...values].map(([label, several]) => ({ label, value: [...several].join(", ") }));
+  return [...prompts(graph), ...others];
 }
 
 /** Every seed of a graph and whose it is. */

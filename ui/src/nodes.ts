@@ -9,7 +9,7 @@ import {
 import type { IBaseWidget, ISerialisedNode } from "./litegraph";
 import { api, viewUrl, type ImageRef, type InputSpec, type NodeSpec, type Stored, type WidgetSpec } from "./api";
 import { palette } from "./theme";
-import { drawTitleBadge, drawTitleProgress, stateStroke } from "./nodeview";
+import { drawEmptyFrame, drawTitleBadge, drawTitleProgress, stateStroke } from "./nodeview";
 import { editor, isEditing, store } from "./app";
 import { everyNode, pathId } from "./subgraphs";
 import { openLightbox } from "./ui/lightbox";
@@ -56,6 +56,10 @@ export class ComfyNode extends LGraphNode {
 
   override onDrawTitle(ctx: CanvasRenderingContext2D): void {
     drawTitleBadge(this, ctx);
+  }
+
+  override onDrawForeground(ctx: CanvasRenderingContext2D): void {
+    if (this.spec?.output_node && !this.collapsed) drawEmptyFrame(this, ctx);
   }
 
   override onSerialize(data: ISerialisedNode): void {

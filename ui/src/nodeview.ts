@@ -73,6 +73,9 @@ export function drawTitleBadge(node: LGraphNode, ctx: CanvasRenderingContext2D):
   const height = 17;
   const x = node.renderingSize[0] - width - 8;
   const y = -LiteGraph.NODE_TITLE_HEIGHT + (LiteGraph.NODE_TITLE_HEIGHT - height) / 2;
+  // A long title ends before the badge.
+  ctx.fillStyle = node.renderingColor;
+  ctx.fillRect(x - 5, y - 3, width + 8, height + 6);
   ctx.fillStyle = palette[phase];
   ctx.beginPath();
   ctx.roundRect(x, y, width, height, height / 2);
@@ -93,6 +96,29 @@ export function drawTitleProgress(node: LGraphNode, ctx: CanvasRenderingContext2
   ctx.fillRect(0, 0, node.size[0], 5);
   ctx.fillStyle = palette.running;
   ctx.fillRect(0, 0, node.size[0] * share, 5);
+  ctx.restore();
+}
+
+const FRAME_MIN = 80;
+
+/** Where the picture of an output node will be, while there is none. */
+export function drawEmptyFrame(node: LGraphNode, ctx: CanvasRenderingContext2D): void {
+  const fields = (node.widgets ?? []).filter((widget) => widget.type !== "custom" || widget.computedHeight);
+  const last = fields.at(-1);
+  const top = (last ? last.y + (last.computedHeight ?? LiteGraph.NODE_WIDGET_HEIGHT) : 40) + 8;
+  const [width, height] = [node.size[0] - 20, node.size[1] - top - 10];
+  // Once there are pictures, their own field reaches the bottom.
+  if (height < FRAME_MIN || width < FRAME_MIN) return;
+  ctx.save();
+  ctx.strokeStyle = palette.widgetLine;
+  ctx.setLineDash([5, 5]);
+  ctx.beginPath();
+  ctx.roundRect(10, top, width, height, 6);
+  ctx.stroke();
+  ctx.fillStyle = palette.dim;
+  ctx.textAlign = "center";
+  ctx.font = canvasFont(12);
+  ctx.fillText("The picture appears here", 10 + width / 2, top + height / 2 + 4);
   ctx.restore();
 }
 

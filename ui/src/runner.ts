@@ -7,7 +7,8 @@ import { graph, store } from "./app";
 import { byId } from "./dom";
 import { expandPrompt } from "./dynamicprompt";
 import { closeEditor } from "./editor";
-import { markQueued } from "./jobs";
+import { ended } from "./ended";
+import { isTerminal, markQueued } from "./jobs";
 import { ComfyNode, MODE } from "./nodes";
 import { everyNode } from "./subgraphs";
 import { toProblems } from "./state";
@@ -100,7 +101,8 @@ export async function run({ front = false } = {}): Promise<boolean> {
     const job = store.job(id);
     job.number = number;
     // A fast job may already have reported more than "queued".
-    if (job.status === "queued" || job.status === "running") markQueued(job, nodes);
+    if (isTerminal(job.status)) ended(job);
+    else markQueued(job, nodes);
     store.setProblems(toProblems(errors ?? {}));
     store.emit("jobs");
     advanceSeeds(graph);

@@ -2,11 +2,14 @@
 
 import { LiteGraph, SubgraphNode, type ExportedSubgraphInstance, type LGraph, type LGraphNode } from "@comfyorg/litegraph";
 import { editor, graph, store } from "./app";
+import { palette } from "./theme";
+import { isInSight } from "./view";
 
 /** Lets litegraph make instances of subgraphs that a workflow defines. */
 export function supportSubgraphs(): void {
   graph.events.addEventListener("subgraph-created", (event) => {
     const { subgraph, data } = event.detail;
+    colourBrackets(subgraph.inputNode);
     class Instance extends SubgraphNode {
       static override title = data.name || "Subgraph";
       static override skip_list = true;
@@ -19,6 +22,12 @@ export function supportSubgraphs(): void {
     }
     LiteGraph.registerNodeType(data.id, Instance as never);
   });
+}
+
+/** litegraph draws the brackets of a subgraph's ends white, which is no colour on a light ground. */
+function colourBrackets(end: object): void {
+  const base: object = Object.getPrototypeOf(Object.getPrototypeOf(end) as object) as object;
+  Object.defineProperty(base, "sideStrokeStyle", { configurable: true, get: () => palette.text });
 }
 
 /** The subgraph nodes that lead from the whole workflow to `target`; the first way if there are several. */
@@ -57,8 +66,10 @@ export function goToNode(id: string): void {
   if (!node) return;
   const canvas = editor();
   if (node.graph && canvas.graph !== node.graph) canvas.setGraph(node.graph as never);
+  canvas.deselectAll();
   canvas.selectNode(node);
-  canvas.centerOnNode(node);
+  if (!isInSight(node)) canvas.centerOnNode(node);
+  canvas.setDirty(true, true);
   store.emit("selection");
 }
 

@@ -36,7 +36,7 @@ export const DARK: Palette = {
   running: "#4c9dff",
   cached: "#a583f2",
   done: "#3fbf7f",
-  failed: "#f0565f",
+  failed: "#f7626b",
   onState: "#0e1116",
 };
 
@@ -45,17 +45,17 @@ export const LIGHT: Palette = {
   dot: "#cdd2dc",
   nodeTitle: "#dfe3ea",
   nodeBody: "#fbfcfd",
-  outline: "#2f6fe0",
+  outline: "#1a61bf",
   text: "#1c212b",
   dim: "#5d6677",
   widget: "#eef0f4",
   widgetLine: "#c4cad6",
   mapNode: "#aeb6c4",
-  queued: "#8a93a6",
-  running: "#2f7fe6",
+  queued: "#667084",
+  running: "#1f6bc9",
   cached: "#7c56d8",
-  done: "#229a60",
-  failed: "#d63a45",
+  done: "#17794a",
+  failed: "#cf303c",
   onState: "#ffffff",
 };
 

@@ -1,6 +1,6 @@
 /** What of the graph is in sight. */
 
-import { LiteGraph } from "@comfyorg/litegraph";
+import { LiteGraph, type LGraphNode } from "@comfyorg/litegraph";
 import { editor } from "./app";
 
 /** Moves the view so that everything is in sight between the panels. */
@@ -46,4 +46,13 @@ export function zoomBy(factor: number): void {
 export function toGraph(x: number, y: number): [number, number] {
   const { scale, offset } = editor().ds;
   return [x / scale - offset[0], y / scale - offset[1]];
+}
+
+/** Whether the title of a node lies where no panel covers it. */
+export function isInSight({ pos, size }: LGraphNode): boolean {
+  const { scale, offset } = editor().ds;
+  const area = freeArea();
+  const left = (pos[0] + offset[0]) * scale;
+  const top = (pos[1] + offset[1] - LiteGraph.NODE_TITLE_HEIGHT) * scale;
+  return left >= area.left && left + size[0] * scale <= area.right && top >= area.top && top + LiteGraph.NODE_TITLE_HEIGHT * scale <= area.bottom;
 }

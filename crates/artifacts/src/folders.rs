@@ -195,6 +195,15 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::File::open(directory)?.sync_all()
 }
 
+/// Gives a written file a name that nobody has yet; the old name goes.
+pub(crate) fn move_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::File::open(from)?.sync_all()?;
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)?;
+    let directory = to.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
+    std::fs::File::open(directory)?.sync_all()
+}
+
 /// Writes a file so that readers see the old or the new content, never a mixture.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
@@ -211,7 +220,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn tempname(path: &Path) -> PathBuf {
+pub(crate) fn tempname(path: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -4,7 +4,7 @@
 //! adding more. So the chosen names are written down, durably, before the files are; a later attempt for the same
 //! job and node adopts them.
 
-use crate::folders::{Folder, FolderError, Folders, NamedFile, replace, write_new};
+use crate::folders::{Folder, FolderError, Folders, NamedFile, move_new, replace, tempname, write_new};
 use comfy_graph::Digest;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -62,9 +62,7 @@ impl Saves {
         series: &Series<'_>,
         contents: &[Vec<u8>],
     ) -> Result<Vec<NamedFile>, FolderError> {
-        let note = self
-            .manifests
-            .join(format!("{}.json", Digest::of(format!("{}\0{}", key.job, key.node).as_bytes())));
+        let note = self.note(key);
         let digests: Vec<Digest> = contents.iter().map(|c| Digest::of(c)).collect();
         let _guard = self.choosing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let earlier = std::fs::read(&note).ok().and_then(|b| serde_json::from_slice::<Manifest>(&b).ok());
@@ -88,6 +86,64 @@ impl Saves {
         manifest.done = true;
         write_note(&note, &manifest)?;
         Ok(manifest.files)
+    }
+
+    /// A new file, for content too large for memory; written, it goes to [`Saves::save_file`].
+    ///
+    /// # Errors
+    /// When the prefix leads out of the folder or the disk fails.
+    pub fn scratch(&self, series: &Series<'_>) -> Result<Scratch, FolderError> {
+        let subfolder = series.prefix.rsplit_once('/').map_or("", |(subfolder, _)| subfolder);
+        let directory = self.folders.directory(series.folder, subfolder)?;
+        std::fs::create_dir_all(&directory).map_err(|source| io(subfolder, source))?;
+        Ok(Scratch(tempname(&directory.join("scratch"))))
+    }
+
+    /// As [`Saves::save`] for one file that has been written already.
+    ///
+    /// # Errors
+    /// When the prefix leads out of the folder or the disk fails.
+    pub fn save_file(
+        &self,
+        key: &SaveKey,
+        series: &Series<'_>,
+        scratch: Scratch,
+    ) -> Result<NamedFile, FolderError> {
+        let digest_of = |path: &Path| {
+            std::fs::File::open(path).and_then(Digest::of_reader).map_err(|source| io(series.prefix, source))
+        };
+        let (note, digest) = (self.note(key), digest_of(&scratch.0)?);
+        let _guard = self.choosing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let earlier = std::fs::read(&note).ok().and_then(|b| serde_json::from_slice::<Manifest>(&b).ok());
+        let digests = vec![digest];
+        let mut manifest = match earlier {
+            Some(manifest) if manifest.digests == digests && manifest.files.len() == 1 => manifest,
+            _ => Manifest { files: self.choose(series, 1, 0)?, digests, done: false },
+        };
+        for beyond in 1.. {
+            write_note(&note, &manifest)?;
+            let path = self.folders.path(&manifest.files[0])?;
+            match move_new(&scratch.0, &path) {
+                Ok(()) => break,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    if digest_of(&path)? == manifest.digests[0] {
+                        break;
+                    }
+                    // Somebody else took a name after it was chosen.
+                    manifest.files = self.choose(series, 1, beyond)?;
+                }
+                Err(source) => return Err(io(&manifest.files[0].filename, source)),
+            }
+        }
+        manifest.done = true;
+        write_note(&note, &manifest)?;
+        Ok(manifest.files.remove(0))
+    }
+
+    /// Where it is written down what a node of a job saves.
+    fn note(&self, key: &SaveKey) -> PathBuf {
+        let digest = Digest::of(format!("{}\0{}", key.job, key.node).as_bytes());
+        self.manifests.join(format!("{digest}.json"))
     }
 
     fn choose(&self, series: &Series<'_>, count: usize, beyond: u64) -> Result<Vec<NamedFile>, FolderError> {
@@ -120,6 +176,23 @@ impl Saves {
             }
         }
         Ok(true)
+    }
+}
+
+/// A file on its way to [`Saves::save_file`]; what is left of it goes with this value.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Usually it has its new name by now and nothing is left.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -199,6 +272,27 @@ mod tests {
         let sub = saves.save(&key("3"), &series("a/b/x"), &two[..1]).unwrap();
         assert_eq!((names(&sub)[0], sub[0].subfolder.as_str()), ("x_00001_.png", "a/b"));
         assert!(saves.save(&key("4"), &series("../x"), &two[..1]).is_err());
+    }
+
+    #[test]
+    fn a_written_file_is_saved_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let saves = saves(dir.path());
+        let save = |job: &str, content: &[u8]| {
+            let series = Series { suffix: "_.safetensors", ..series("models/x") };
+            let scratch = saves.scratch(&series).unwrap();
+            std::fs::write(scratch.path(), content).unwrap();
+            saves.save_file(&key(job), &series, scratch).unwrap().filename
+        };
+        assert_eq!(save("1", b"a"), "x_00001_.safetensors");
+        assert_eq!(save("1", b"a"), "x_00001_.safetensors");
+        assert_eq!(save("2", b"b"), "x_00002_.safetensors");
+        let folder = dir.path().join("output/models");
+        assert_eq!(std::fs::read(folder.join("x_00002_.safetensors")).unwrap(), b"b");
+        // Nothing is left of what was on its way.
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2);
+        let outside = Series { folder: Folder::Output, prefix: "../x", suffix: "_.safetensors" };
+        assert!(saves.scratch(&outside).is_err());
     }
 
     #[test]

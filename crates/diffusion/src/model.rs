@@ -4,14 +4,13 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::adapters::{Patches, UsedAdapter};
+use crate::adapters::UsedAdapter;
 use crate::blocks::{AttentionPrecision, Unet, UnetChanges};
-use crate::checkpoint::{
-    ClipConfig, Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights, detect,
-};
+use crate::changes::{Change, ModelSource, OpenModel, Patches, TextFiles, TextSource};
+use crate::checkpoint::{Float8, LoadCounter, Target, UnetConfig, VaeConfig, WeightFile, Weights};
 use crate::control::{ControlCall, ControlNetwork};
 use crate::error::{Error, Result};
-use crate::families::{Family, Training};
+use crate::families::{ExtraInputs, Extras, Family, NoiseAugmentation, Side, Start, Training, VectorInput};
 use crate::sampling::{ModelInputs, NoiseSchedule, Prediction};
 use crate::text::ClipTextEncoder;
 use crate::vae::Vae;
@@ -22,6 +21,7 @@ pub struct DiffusionModel {
     family: Family,
     training: Training,
     unet: Unet,
+    noise_augmentation: NoiseAugmentation,
     device: Device,
     weight_bytes: u64,
 }
@@ -63,6 +63,20 @@ impl DiffusionModel {
     /// The noise levels that the network was trained on.
     pub fn schedule(&self) -> &NoiseSchedule {
         &self.training.schedule
+    }
+
+    /// Builds what the network is given besides the text.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if something that it needs is missing or of a wrong shape.
+    pub fn extra_inputs(&self, extras: &Extras, side: Side, start: &Start<'_>) -> Result<ExtraInputs> {
+        let mut inputs = self.family.extra_inputs(extras, side, start)?;
+        if self.family.vector_input() == VectorInput::Pictures {
+            let width = self.unet.config().adm_channels.unwrap_or_default();
+            let (pictures, device) = (&extras.pictures, start.latent.device());
+            inputs.vector = Some(self.noise_augmentation.vector(pictures, width, start.seed, device)?);
+        }
+        Ok(inputs)
     }
 
     /// Checks that a prompt was encoded for this model.
@@ -158,24 +172,27 @@ pub fn load_model_stored_as(
     adapters: &[UsedAdapter],
     stored_as: Option<Float8>,
 ) -> Result<DiffusionModel> {
-    let file = WeightFile::open(path)?;
-    let detection = detect(file.header());
-    let refused = |reason| Error::Unsupported { path: path.into(), part: "diffusion model", reason };
-    if let Some(reason) = detection.family.refusal() {
-        return Err(refused(reason));
-    }
-    let config = detection.unet.ok_or_else(|| refused("its layout could not be read".into()))?;
-    let patches = Patches::for_unet(&config, adapters)?;
+    let changes = adapters.iter().cloned().map(Change::Adapter).collect();
+    load_model_from(&ModelSource { path: path.into(), stored_as, changes }, device, dtype)
+}
+
+/// Loads a diffusion model with everything that is changed about it.
+///
+/// # Errors
+/// As [`load_model`]; also if something that it is merged with cannot be used.
+pub fn load_model_from(source: &ModelSource, device: &Device, dtype: DType) -> Result<DiffusionModel> {
+    let OpenModel { file, family, config, stored_as, patches } = source.open()?;
     let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
     let weights = Weights::new(&file, &target, &counter, UnetConfig::PREFIX).stored_as(stored_as);
-    let precision = match detection.family.needs_f32_attention() {
+    let precision = match family.needs_f32_attention() {
         true => AttentionPrecision::F32,
         false => AttentionPrecision::Weights,
     };
     let unet = Unet::load(&weights, config, dtype, precision)?;
     Ok(DiffusionModel {
-        training: detection.family.training(&file)?,
-        family: detection.family,
+        training: family.training(&file)?,
+        noise_augmentation: NoiseAugmentation::load(&file)?,
+        family,
         unet,
         device: device.clone(),
         weight_bytes: counter.bytes(),
@@ -193,16 +210,17 @@ pub fn load_clip(
     dtype: DType,
     adapters: &[UsedAdapter],
 ) -> Result<ClipTextEncoder> {
-    let file = WeightFile::open(path)?;
-    let parts = detect(file.header()).family.text();
-    let configs = ClipConfig::all(file.header(), parts).map_err(|reason| Error::Unsupported {
-        path: path.into(),
-        part: "text encoder",
-        reason,
-    })?;
-    let patches = Patches::for_text(&configs, adapters)?;
-    let (target, counter) = (Target { device: device.clone(), dtype, patches }, LoadCounter::default());
-    ClipTextEncoder::load(&Weights::new(&file, &target, &counter, ""), configs, parts, device)
+    let changes = adapters.iter().cloned().map(Change::Adapter).collect();
+    load_clip_from(&TextSource { files: TextFiles::Checkpoint(path.into()), changes }, device, dtype)
+}
+
+/// Loads text encoders with everything that is changed about them.
+///
+/// # Errors
+/// [`Error::Unsupported`] if a file holds no text encoder or no family takes these together; otherwise what reading
+/// the files gives.
+pub fn load_clip_from(source: &TextSource, device: &Device, dtype: DType) -> Result<ClipTextEncoder> {
+    ClipTextEncoder::load(source.open()?, device, dtype)
 }
 
 /// Loads the autoencoder of a checkpoint, or of a file that holds only the autoencoder.
@@ -211,6 +229,11 @@ pub fn load_clip(
 /// [`Error::Unsupported`] if there is none; otherwise what reading the file gives.
 pub fn load_vae(path: &Path, device: &Device, dtype: DType) -> Result<Vae> {
     let file = WeightFile::open(path)?;
+    if Vae::is_tiny(file.header()) {
+        let (target, counter) =
+            (Target { device: device.clone(), dtype, patches: Patches::default() }, LoadCounter::default());
+        return Vae::load_joint_tiny(&file, &Weights::new(&file, &target, &counter, ""), dtype);
+    }
     let config = VaeConfig::from_header(file.header()).map_err(|reason| Error::Unsupported {
         path: path.into(),
         part: "vae",

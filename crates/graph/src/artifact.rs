@@ -18,6 +18,16 @@ impl Digest {
         Self(blake3::hash(bytes).to_hex().to_string())
     }
 
+    /// Computes the digest of everything that is left to read.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn of_reader(reader: impl std::io::Read) -> std::io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(reader)?;
+        Ok(Self(hasher.finalize().to_hex().to_string()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

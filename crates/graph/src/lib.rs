@@ -29,7 +29,7 @@ pub use event::{CachedNode, JobError, JobEvent, JobEventKind, JobStatus, NodeRef
 pub use graph::{Input, Link, NodeId, ValidGraph, ValidNode};
 pub use literal::Literal;
 pub use plan::{NodeResult, Plan, plan};
-pub use spec::{ComboOption, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget};
+pub use spec::{ComboOption, InputGroup, InputSpec, Mentions, NodeSpec, OutputSpec, Widget};
 pub use validate::{NodeError, NodeErrors, PromptError, Validation, validate};
 pub use value::Value;
 pub use workflow::{ApiGraph, ApiNode, WorkflowError};

@@ -112,7 +112,7 @@ fn widget_options(widget: &Widget) -> Map<String, Value> {
             insert_some(&mut options, "round", round);
             insert_some(&mut options, "display", display.as_ref());
         }
-        Widget::Text { default, multiline, dynamic_prompts } => {
+        Widget::Text { default, multiline, dynamic_prompts, .. } => {
             insert_some(&mut options, "default", (!default.is_empty()).then_some(default));
             insert_some(&mut options, "multiline", flag(multiline));
             insert_some(&mut options, "dynamicPrompts", flag(dynamic_prompts));

@@ -29,6 +29,43 @@ pub struct NodeSpec {
 }
 
 impl NodeSpec {
+    /// Describes version 1 of a class whose outputs are named after their types.
+    pub fn new(class: &str, category: &str, inputs: Vec<InputSpec>, outputs: &[&str]) -> Self {
+        Self {
+            class: class.into(),
+            display_name: class.into(),
+            category: category.into(),
+            version: 1,
+            inputs,
+            outputs: outputs.iter().map(|socket| OutputSpec::of(socket)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the name that people see, where it is not the class.
+    pub fn titled(mut self, display_name: &str) -> Self {
+        self.display_name = display_name.into();
+        self
+    }
+
+    /// Says what the node does.
+    pub fn about(mut self, description: &str) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// Names the outputs, where their types do not.
+    pub fn naming(mut self, names: &[&str]) -> Self {
+        self.outputs.iter_mut().zip(names).for_each(|(output, name)| output.name = (*name).into());
+        self
+    }
+
+    /// Makes it an end of the graph.
+    pub fn ending(mut self) -> Self {
+        self.output_node = true;
+        self
+    }
+
     /// Finds an input by name.
     pub fn input(&self, name: &str) -> Option<&InputSpec> {
         self.inputs.iter().find(|input| input.name == name)
@@ -106,6 +143,8 @@ pub enum Widget {
         /// Whether the page expands `{a|b}` choices before it sends the text.
         #[serde(default)]
         dynamic_prompts: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mentions: Option<Mentions>,
     },
     Bool {
         default: bool,
@@ -128,6 +167,29 @@ pub enum Widget {
         #[serde(default)]
         open: bool,
     },
+}
+
+/// Files that a text may name, such as the embeddings of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mentions {
+    /// What stands before a name: `embedding:`.
+    pub keyword: String,
+    /// The folder, as ComfyUI names its folders.
+    pub folder: String,
+    /// The files of the folder; the stage fills them in when it describes itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ComboOption>,
+}
+
+impl Mentions {
+    /// The files that `text` may name, with or without their extension. Names that begin alike may be among them.
+    pub fn in_text(&self, text: &str) -> impl Iterator<Item = &ComboOption> {
+        let named = move |file: &&ComboOption| {
+            let stem = file.value.rsplit_once('.').map_or(file.value.as_str(), |(stem, _)| stem);
+            text.contains(&format!("{}{stem}", self.keyword))
+        };
+        self.files.iter().filter(named)
+    }
 }
 
 /// One choice of a combo. In JSON for people it is its plain value.
@@ -212,14 +274,24 @@ impl InputSpec {
 
     /// A text field.
     pub fn text(name: &str, default: &str) -> Self {
-        let widget = Widget::Text { default: default.into(), multiline: false, dynamic_prompts: false };
+        let default = default.into();
+        let widget = Widget::Text { default, multiline: false, dynamic_prompts: false, mentions: None };
         Self::new(name, "STRING", Some(widget))
     }
 
     /// A text area for prompts.
     pub fn prompt(name: &str) -> Self {
-        let widget = Widget::Text { default: String::new(), multiline: true, dynamic_prompts: true };
+        let default = String::new();
+        let widget = Widget::Text { default, multiline: true, dynamic_prompts: true, mentions: None };
         Self::new(name, "STRING", Some(widget))
+    }
+
+    /// Says that a text may name files of a folder behind a keyword, so that results depend on them.
+    pub fn mentioning(mut self, keyword: &str, folder: &str) -> Self {
+        if let Some(Widget::Text { mentions, .. }) = &mut self.widget {
+            *mentions = Some(Mentions { keyword: keyword.into(), folder: folder.into(), files: Vec::new() });
+        }
+        self
     }
 
     /// A switch.

@@ -6,6 +6,7 @@
 mod check;
 mod components;
 mod error;
+mod files;
 mod literal;
 mod order;
 mod python;

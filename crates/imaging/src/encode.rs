@@ -64,12 +64,31 @@ pub fn encode_jpeg(pixels: PixelView<'_, u8>, quality: u8) -> Result<Vec<u8>> {
     write(&wand, "JPEG")
 }
 
+/// How a WebP is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebpOptions {
+    /// Whether every pixel is kept as it is.
+    pub lossless: bool,
+    /// 1 to 100; for a lossless picture the effort.
+    pub quality: u8,
+    /// 0 for fast to 6 for small.
+    pub method: u8,
+}
+
 /// Encodes a lossy WebP.
 ///
 /// # Errors
-/// [`ImagingError::InvalidArgument`] for a quality outside 1 to 100, [`ImagingError::TooLarge`] for a side over
-/// 16383 pixels, [`ImagingError::Magick`] when the encoder fails.
+/// As [`encode_webp_with`].
 pub fn encode_webp(pixels: PixelView<'_, u8>, quality: u8) -> Result<Vec<u8>> {
+    encode_webp_with(pixels, &WebpOptions { lossless: false, quality, method: 4 })
+}
+
+/// Encodes a WebP.
+///
+/// # Errors
+/// [`ImagingError::InvalidArgument`] for a quality outside 1 to 100 or a method over 6, [`ImagingError::TooLarge`] for
+/// a side over 16383 pixels, [`ImagingError::Magick`] when the encoder fails.
+pub fn encode_webp_with(pixels: PixelView<'_, u8>, options: &WebpOptions) -> Result<Vec<u8>> {
     /// The format stores sides in 14 bits.
     const MAX_SIDE_PX: usize = 16_383;
     for (what, found) in [("width", pixels.width()), ("height", pixels.height())] {
@@ -77,9 +96,20 @@ pub fn encode_webp(pixels: PixelView<'_, u8>, quality: u8) -> Result<Vec<u8>> {
             return Err(ImagingError::TooLarge { what, found: found as u64, limit: MAX_SIDE_PX as u64 });
         }
     }
+    if options.method > 6 {
+        return Err(ImagingError::InvalidArgument {
+            name: "method",
+            found: options.method.to_string(),
+            expected: "0 to 6",
+        });
+    }
     let mut wand = load(pixels)?;
-    set_quality(&mut wand, quality)?;
-    set_options(&mut wand, &[("webp:method", "4"), ("webp:lossless", "false")])?;
+    set_quality(&mut wand, options.quality)?;
+    let (method, lossless) = (options.method.to_string(), options.lossless.to_string());
+    set_options(
+        &mut wand,
+        &[("webp:method", &method), ("webp:lossless", &lossless), ("webp:exact", "true")],
+    )?;
     write(&wand, "WEBP")
 }
 

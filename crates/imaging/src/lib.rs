@@ -4,20 +4,24 @@
 //! decoder sees the file, ImageMagick runs under resource limits set in code, and the deployed `policy.xml` refuses
 //! every other coder ([`policy_is_strict`] checks that at start-up).
 //!
-//! What ImageMagick does here is decoding, orientation and encoding. Resizing is plain Rust, see [`resize`].
+//! What ImageMagick does here is decoding, orientation and encoding. Resizing ([`resize`]) and what nodes do to samples
+//! ([`ops`]) are plain Rust.
 
+mod animation;
 mod decode;
 mod encode;
 mod error;
 mod header;
 mod limits;
 mod magick;
+pub mod ops;
 mod pixels;
 mod png_chunks;
 pub mod resize;
 
+pub use animation::{FrameDelay, encode_animated_png, encode_animated_webp};
 pub use decode::{DecodedImage, Frame, decode};
-pub use encode::{encode_jpeg, encode_png, encode_webp};
+pub use encode::{WebpOptions, encode_jpeg, encode_png, encode_webp, encode_webp_with};
 pub use error::{ImagingError, Result};
 pub use header::{Format, ImageInfo, probe};
 pub use limits::Limits;

@@ -173,7 +173,8 @@ fn write_text(out: &mut Vec<u8>, key: &str, value: &str) -> Result<()> {
     write_chunk(out, *kind, &data)
 }
 
-fn write_chunk(out: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) -> Result<()> {
+/// Writes a chunk with its length and checksum.
+pub(crate) fn write_chunk(out: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) -> Result<()> {
     let length = u32::try_from(data.len()).ok().filter(|length| *length <= i32::MAX as u32).ok_or(
         ImagingError::TooLarge { what: "text length", found: data.len() as u64, limit: i32::MAX as u64 },
     )?;

@@ -1,7 +1,7 @@
 //! Conversions between wire messages and core types. Reading can fail, writing cannot.
 
 use crate::graph as pb;
-use comfy_graph::spec::{ComboOption, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget};
+use comfy_graph::spec::{ComboOption, InputGroup, InputSpec, Mentions, NodeSpec, OutputSpec, Widget};
 use comfy_graph::{ArtifactRef, DType, Digest, ErrorCode, Literal, Media, Value};
 
 /// A message that lacks a part or holds one that means nothing.
@@ -225,10 +225,15 @@ fn write_widget(widget: &Widget) -> pb::input_spec::Widget {
             round: *round,
             display: display.clone().unwrap_or_default(),
         }),
-        Widget::Text { default, multiline, dynamic_prompts } => W::Text(pb::TextWidget {
+        Widget::Text { default, multiline, dynamic_prompts, mentions } => W::Text(pb::TextWidget {
             default: default.clone(),
             multiline: *multiline,
             dynamic_prompts: *dynamic_prompts,
+            mentions: mentions.as_ref().map(|mentions| pb::Mentions {
+                keyword: mentions.keyword.clone(),
+                folder: mentions.folder.clone(),
+                files: mentions.files.iter().map(write_option).collect(),
+            }),
         }),
         Widget::Bool { default, label_on, label_off } => W::Boolean(pb::BoolWidget {
             default: *default,
@@ -236,19 +241,24 @@ fn write_widget(widget: &Widget) -> pb::input_spec::Widget {
             label_off: label_off.clone().unwrap_or_default(),
         }),
         Widget::Combo { options, default, folder, upload, open } => W::Combo(pb::ComboWidget {
-            options: options
-                .iter()
-                .map(|o| pb::ComboOption {
-                    value: o.value.clone(),
-                    fingerprint: o.fingerprint.clone().unwrap_or_default(),
-                })
-                .collect(),
+            options: options.iter().map(write_option).collect(),
             default: default.clone(),
             folder: folder.clone().unwrap_or_default(),
             upload: upload.clone().unwrap_or_default(),
             open: *open,
         }),
     }
+}
+
+fn write_option(option: &ComboOption) -> pb::ComboOption {
+    pb::ComboOption {
+        value: option.value.clone(),
+        fingerprint: option.fingerprint.clone().unwrap_or_default(),
+    }
+}
+
+fn read_option(option: pb::ComboOption) -> ComboOption {
+    ComboOption { value: option.value, fingerprint: none_if_empty(option.fingerprint) }
 }
 
 fn read_widget(widget: pb::input_spec::Widget) -> Result<Widget, BadMessage> {
@@ -274,20 +284,23 @@ fn read_widget(widget: pb::input_spec::Widget) -> Result<Widget, BadMessage> {
             round: w.round,
             display: none_if_empty(w.display),
         },
-        W::Text(w) => {
-            Widget::Text { default: w.default, multiline: w.multiline, dynamic_prompts: w.dynamic_prompts }
-        }
+        W::Text(w) => Widget::Text {
+            default: w.default,
+            multiline: w.multiline,
+            dynamic_prompts: w.dynamic_prompts,
+            mentions: w.mentions.map(|mentions| Mentions {
+                keyword: mentions.keyword,
+                folder: mentions.folder,
+                files: mentions.files.into_iter().map(read_option).collect(),
+            }),
+        },
         W::Boolean(w) => Widget::Bool {
             default: w.default,
             label_on: none_if_empty(w.label_on),
             label_off: none_if_empty(w.label_off),
         },
         W::Combo(w) => Widget::Combo {
-            options: w
-                .options
-                .into_iter()
-                .map(|o| ComboOption { value: o.value, fingerprint: none_if_empty(o.fingerprint) })
-                .collect(),
+            options: w.options.into_iter().map(read_option).collect(),
             default: w.default,
             folder: none_if_empty(w.folder),
             upload: none_if_empty(w.upload),

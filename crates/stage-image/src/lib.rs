@@ -7,6 +7,7 @@ mod file_prefix;
 mod nodes;
 mod pictures;
 mod python_json;
+mod python_regex;
 mod state;
 
 use std::future::Future;

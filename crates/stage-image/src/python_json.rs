@@ -47,12 +47,12 @@ impl Formatter for Python {
     }
 
     fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        out.write_all(float(value).as_bytes())
+        out.write_all(repr_float(value).as_bytes())
     }
 }
 
 /// Prints the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on, as `repr` does.
-fn float(value: f64) -> String {
+pub(crate) fn repr_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').expect("scientific notation has an exponent");
     let exponent: i32 = exponent.parse().expect("the exponent is a number");

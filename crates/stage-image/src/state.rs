@@ -10,6 +10,12 @@ use comfy_stage::StageState;
 /// Names of files that the loader reads end in one of these.
 const EXTENSIONS: [&str; 6] = [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"];
 
+/// The pictures of the output folder, newest first, as `name [output]`.
+pub(crate) const OUTPUT_PICTURES: &str = "output_pictures";
+
+/// The files of saved latents in the input folder.
+pub(crate) const LATENTS: &str = "latents";
+
 /// The folders, the limits, and the name under which this process shows pictures.
 #[derive(Debug)]
 pub struct ImageState {
@@ -34,12 +40,31 @@ impl StageState for ImageState {
     }
 
     fn options(&self, folder: &str) -> Option<Vec<ComboOption>> {
-        let folder = Folder::parse(folder)?;
-        let is_picture = |name: &str| EXTENSIONS.iter().any(|end| name.to_ascii_lowercase().ends_with(end));
-        let files = self.saves.folders().list(folder, false).into_iter().filter(|(name, _)| is_picture(name));
-        Some(
-            files.map(|(value, fingerprint)| ComboOption { value, fingerprint: Some(fingerprint) }).collect(),
-        )
+        if folder == OUTPUT_PICTURES {
+            return Some(self.output_pictures());
+        }
+        if folder == LATENTS {
+            return Some(self.files(Folder::Input, &[".latent"]));
+        }
+        Some(self.files(Folder::parse(folder)?, &EXTENSIONS))
+    }
+}
+
+impl ImageState {
+    /// The files of a folder whose names end in one of `extensions`.
+    fn files(&self, folder: Folder, extensions: &[&str]) -> Vec<ComboOption> {
+        let is_wanted = |name: &str| extensions.iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+        let files = self.saves.folders().list(folder, false).into_iter().filter(|(name, _)| is_wanted(name));
+        files.map(|(value, fingerprint)| ComboOption { value, fingerprint: Some(fingerprint) }).collect()
+    }
+
+    fn output_pictures(&self) -> Vec<ComboOption> {
+        let mut pictures = self.files(Folder::Output, &EXTENSIONS);
+        let root = self.saves.folders().root(Folder::Output);
+        let modified = |name: &str| std::fs::metadata(root.join(name)).and_then(|file| file.modified()).ok();
+        pictures.sort_by_cached_key(|picture| std::cmp::Reverse(modified(&picture.value)));
+        pictures.iter_mut().for_each(|picture| picture.value += " [output]");
+        pictures
     }
 }
 

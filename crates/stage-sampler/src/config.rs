@@ -1,5 +1,6 @@
 //! Configuration from flags and environment variables. Everything is parsed before anything is bound.
 
+use crate::model_folders::ModelFolders;
 use clap::{Parser, ValueEnum};
 use comfy_service::config::{bytes, duration, listen_address};
 use std::net::SocketAddr;
@@ -13,36 +14,8 @@ pub struct Config {
     /// Address to listen on.
     #[arg(long, env = "STAGE_SAMPLER_ADDR", default_value = "127.0.0.1:9091", value_parser = listen_address)]
     pub listen: SocketAddr,
-    /// Folder with the checkpoints.
-    #[arg(long, env = "CHECKPOINTS_DIR", default_value = "models/checkpoints")]
-    pub checkpoints_dir: PathBuf,
-    /// Folder with autoencoders on their own.
-    #[arg(long, env = "VAE_DIR", default_value = "models/vae")]
-    pub vae_dir: PathBuf,
-    /// Folder with LoRA files.
-    #[arg(long, env = "LORAS_DIR", default_value = "models/loras")]
-    pub loras_dir: PathBuf,
-    /// Folder with upscalers.
-    #[arg(long, env = "UPSCALE_MODELS_DIR", default_value = "models/upscale_models")]
-    pub upscale_models_dir: PathBuf,
-    /// Folder with hypernetworks.
-    #[arg(long, env = "HYPERNETWORKS_DIR", default_value = "models/hypernetworks")]
-    pub hypernetworks_dir: PathBuf,
-    /// Folder with GLIGEN models.
-    #[arg(long, env = "GLIGEN_DIR", default_value = "models/gligen")]
-    pub gligen_dir: PathBuf,
-    /// Folder with diffusion models on their own.
-    #[arg(long, env = "DIFFUSION_MODELS_DIR", default_value = "models/diffusion_models")]
-    pub diffusion_models_dir: PathBuf,
-    /// A second folder for the same, by the name it used to have.
-    #[arg(long, env = "UNET_DIR", default_value = "models/unet")]
-    pub unet_dir: PathBuf,
-    /// Folder with text encoders on their own.
-    #[arg(long, env = "TEXT_ENCODERS_DIR", default_value = "models/text_encoders")]
-    pub text_encoders_dir: PathBuf,
-    /// A second folder for the same, by the name it used to have.
-    #[arg(long, env = "CLIP_DIR", default_value = "models/clip")]
-    pub clip_dir: PathBuf,
+    #[command(flatten)]
+    pub models: ModelFolders,
     /// The checkpoint that is offered first; the others follow by name, as they do when it is not there.
     #[arg(long, env = "DEFAULT_CHECKPOINT", default_value = "starter.safetensors")]
     pub default_checkpoint: String,
@@ -76,6 +49,9 @@ pub struct Config {
     /// The artifact volume. Converted PyTorch files are kept there too.
     #[arg(long, env = "ARTIFACTS_ROOT", default_value = "data/artifacts")]
     pub artifacts_root: PathBuf,
+    /// Folder of saved models.
+    #[arg(long, env = "OUTPUT_DIR", default_value = "./data/output")]
+    pub output_dir: PathBuf,
     /// Folder for log files.
     #[arg(long, env = "LOG_DIR", default_value = ".log")]
     pub log_dir: PathBuf,

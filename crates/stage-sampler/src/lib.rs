@@ -1,10 +1,12 @@
 //! The sampler stage: checkpoints, text encoding, diffusion and the autoencoder as nodes.
 
 pub mod config;
+mod control;
 mod error;
 mod memory;
 mod model_cache;
 mod model_files;
+mod model_folders;
 mod model_inputs;
 mod model_patches;
 mod nodes;

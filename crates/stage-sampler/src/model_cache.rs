@@ -1,9 +1,11 @@
 //! Loaded model parts, kept while there is room.
 
-use crate::recipe::{LoraUse, Part, WeightDtype};
+use crate::recipe::Recipe;
+use comfy_diffusion::control::ControlNetwork;
 use comfy_diffusion::text::ClipTextEncoder;
 use comfy_diffusion::upscale::Upscaler;
 use comfy_diffusion::vae::Vae;
+use comfy_diffusion::vision::{ClipVision, StyleModel};
 use comfy_diffusion::{DiffusionModel, Gligen, Hypernetwork};
 use comfy_stage::NodeError;
 use std::path::PathBuf;
@@ -18,6 +20,9 @@ pub(crate) enum Loaded {
     Upscaler(Arc<Upscaler>),
     Hypernetwork(Arc<Hypernetwork>),
     Gligen(Arc<Gligen>),
+    Control(Arc<ControlNetwork>),
+    ClipVision(Arc<ClipVision>),
+    StyleModel(Arc<StyleModel>),
 }
 
 impl Loaded {
@@ -29,19 +34,21 @@ impl Loaded {
             Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
             Loaded::Hypernetwork(network) => network.weight_bytes(),
             Loaded::Gligen(gligen) => gligen.weight_bytes(),
+            Loaded::Control(network) => network.weight_bytes(),
+            Loaded::ClipVision(vision) => vision.weight_bytes(),
+            Loaded::StyleModel(style) => style.weight_bytes(),
         }
     }
 }
 
-/// Which part of which version of a file.
+/// Which part of which version of a file, with what was changed about it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PartKey {
     pub path: PathBuf,
-    pub fingerprint: String,
-    pub part: Part,
-    /// What was changed about it.
-    pub loras: Vec<LoraUse>,
-    pub weight_dtype: Option<WeightDtype>,
+    /// See [`Recipe::of_weights`].
+    pub recipe: Recipe,
+    /// The model whose weights a control network changes.
+    pub base: Option<Recipe>,
 }
 
 /// The most recently used parts, up to a number of bytes.
@@ -72,10 +79,10 @@ impl ModelCache {
             Some(i) => entries.remove(i).1,
             None => {
                 // An older version of the same file is of no use any more.
-                entries.retain(|(k, _)| k.path != key.path || k.fingerprint == key.fingerprint);
+                entries.retain(|(k, _)| k.path != key.path || k.recipe.fingerprint == key.recipe.fingerprint);
                 let started = std::time::Instant::now();
                 let loaded = load()?;
-                tracing::info!(file = %key.path.display(), part = ?key.part, bytes = loaded.bytes(), elapsed = ?started.elapsed(), "model part loaded");
+                tracing::info!(file = %key.path.display(), part = ?key.recipe.part, bytes = loaded.bytes(), elapsed = ?started.elapsed(), "model part loaded");
                 loaded
             }
         };
@@ -84,7 +91,7 @@ impl ModelCache {
         while total > self.limit && entries.len() > 1 {
             let (key, left) = entries.remove(0);
             total -= left.bytes();
-            tracing::info!(file = %key.path.display(), part = ?key.part, "model part dropped");
+            tracing::info!(file = %key.path.display(), part = ?key.recipe.part, "model part dropped");
         }
         Ok(loaded)
     }

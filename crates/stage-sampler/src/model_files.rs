@@ -1,12 +1,20 @@
 //! The model files on disk: which there are, what their headers say, which are offered.
 
 use crate::config::{Config, PipelineKind, WordList};
+use crate::model_folders::{
+    CHECKPOINTS, CLIP_VISION, CONTROLNETS, EMBEDDINGS, GLIGEN, HYPERNETWORKS, LORAS, STYLE_MODELS,
+    TEXT_ENCODERS, UPSCALERS, VAE_APPROX, VAES,
+};
 use crate::pickles::{NotConverted, Pickles};
 use comfy_artifacts::folders::fingerprint;
 use comfy_diffusion::adapters::Adapter;
-use comfy_diffusion::checkpoint::{CheckpointHeader, ClipConfig, VaeConfig, detect};
-use comfy_diffusion::families::Family;
+use comfy_diffusion::checkpoint::{CheckpointHeader, detect};
+use comfy_diffusion::control::ControlNetwork;
+use comfy_diffusion::families::{Family, sd1, sdxl};
+use comfy_diffusion::text::{Embedding, encoder_kind};
 use comfy_diffusion::upscale::Upscaler;
+use comfy_diffusion::vae::Vae;
+use comfy_diffusion::vision::{StyleModel, VisionConfig};
 use comfy_diffusion::{Gligen, Hypernetwork};
 use comfy_graph::ComboOption;
 use comfy_proto::stage::ModelFile;
@@ -20,28 +28,23 @@ use std::time::UNIX_EPOCH;
 const DESCRIPTION: &str = "modelspec.description";
 /// A description is shown in a line or two.
 const MAX_NOTE_CHARS: usize = 300;
-/// The folder of adapters.
-pub(crate) const LORAS: &str = "loras";
-/// The folder of upscalers.
-pub(crate) const UPSCALERS: &str = "upscale_models";
-/// The folder of hypernetworks.
-pub(crate) const HYPERNETWORKS: &str = "hypernetworks";
-/// The folder of GLIGEN models.
-pub(crate) const GLIGEN: &str = "gligen";
+/// What a prompt may leave out of an embedding's name, in the order it is tried.
+const EMBEDDING_ENDS: [&str; 4] = ["", ".safetensors", ".pt", ".bin"];
+/// Autoencoders whose halves are two files in [`VAE_APPROX`], and the factor of the latents they are for.
+pub(crate) const TINY_VAES: [(&str, f64); 2] =
+    [("taesd", sd1::LATENT_SCALE), ("taesdxl", sdxl::LATENT_SCALE)];
 const PICKLE_NOTE: &str = "a PyTorch file: it is converted to safetensors when it is first used";
 const SAFETENSORS: [&str; 2] = ["safetensors", "sft"];
 /// The rest are PyTorch files.
 const EXTENSIONS: [&str; 8] = ["safetensors", "sft", "ckpt", "pt", "pt2", "bin", "pth", "pkl"];
-/// CLIP-L has 12 layers; CLIP-H and CLIP-G have 24 and 32, other activations and another layout.
-const MAX_CLIP_LAYERS: usize = 22;
 /// Deep enough for every sensible collection, shallow enough for a link that leads in a circle.
 const MAX_DEPTH: usize = 8;
 
 /// The model folders of this stage.
 #[derive(Debug)]
 pub(crate) struct ModelFiles {
-    /// Each of [`ModelFiles::FOLDERS`], where it is on disk.
-    roots: [Vec<PathBuf>; Self::FOLDERS.len()],
+    /// See [`ModelFolders::roots`](crate::model_folders::ModelFolders::roots).
+    roots: Vec<(&'static str, Vec<PathBuf>)>,
     pickles: Pickles,
     kind: PipelineKind,
     default_checkpoint: String,
@@ -86,22 +89,9 @@ struct Entry {
 }
 
 impl ModelFiles {
-    /// The folders that this stage knows.
-    pub(crate) const FOLDERS: [&'static str; 8] =
-        ["checkpoints", "vae", "diffusion_models", "text_encoders", LORAS, UPSCALERS, HYPERNETWORKS, GLIGEN];
-
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            roots: [
-                vec![config.checkpoints_dir.clone()],
-                vec![config.vae_dir.clone()],
-                vec![config.diffusion_models_dir.clone(), config.unet_dir.clone()],
-                vec![config.text_encoders_dir.clone(), config.clip_dir.clone()],
-                vec![config.loras_dir.clone()],
-                vec![config.upscale_models_dir.clone()],
-                vec![config.hypernetworks_dir.clone()],
-                vec![config.gligen_dir.clone()],
-            ],
+            roots: config.models.roots(),
             pickles: Pickles::new(&config.artifacts_root, config.pickle_timeout),
             kind: config.pipeline_kind,
             default_checkpoint: config.default_checkpoint.clone(),
@@ -114,9 +104,9 @@ impl ModelFiles {
 
     /// The files of a folder, sorted by name. `None` when the folder is not one of ours.
     fn list(&self, folder: &str) -> Option<Vec<Entry>> {
-        let at = Self::FOLDERS.iter().position(|known| *known == folder)?;
+        let (_, roots) = self.roots.iter().find(|(known, _)| *known == folder)?;
         let mut found: Vec<Entry> = Vec::new();
-        for root in &self.roots[at] {
+        for root in roots {
             list_into(root, "", MAX_DEPTH, &mut found);
         }
         // Sorting keeps the order of equals, so where both places have a name, the first place wins.
@@ -131,12 +121,55 @@ impl ModelFiles {
         entries.retain(|entry| self.verdict(folder, entry).problem.is_none());
         entries.sort_by_key(|entry| entry.name != self.default_checkpoint);
         let option = |e: Entry| ComboOption { value: e.name, fingerprint: Some(e.fingerprint) };
-        Some(entries.into_iter().map(option).collect())
+        let mut options: Vec<_> = entries.into_iter().map(option).collect();
+        if folder == VAES {
+            options.extend(self.tiny_vaes());
+        }
+        Some(options)
+    }
+
+    /// The autoencoders whose two halves are there and can be used.
+    fn tiny_vaes(&self) -> Vec<ComboOption> {
+        let mut entries = self.list(VAE_APPROX).unwrap_or_default();
+        entries.retain(|entry| self.verdict(VAE_APPROX, entry).problem.is_none());
+        let half = |name: &str, half: &str| {
+            let start = format!("{name}_{half}.");
+            entries.iter().find(|entry| entry.name.starts_with(&start)).map(|entry| &entry.fingerprint)
+        };
+        let option = |(name, _): (&str, f64)| {
+            let fingerprint = joint(half(name, "encoder")?, half(name, "decoder")?);
+            Some(ComboOption { value: name.into(), fingerprint: Some(fingerprint) })
+        };
+        TINY_VAES.into_iter().filter_map(option).collect()
+    }
+
+    /// Finds the halves of an autoencoder of [`TINY_VAES`]: encoder, decoder, and the fingerprint of both.
+    ///
+    /// # Errors
+    /// When one is not there, and as [`ModelFiles::find`].
+    pub(crate) fn find_tiny_vae(
+        &self,
+        name: &str,
+        go_on: &dyn Fn() -> Result<(), NodeError>,
+    ) -> Result<([FoundFile; 2], String), NodeError> {
+        let names: Vec<String> =
+            self.list(VAE_APPROX).unwrap_or_default().into_iter().map(|e| e.name).collect();
+        let half = |half: &str| {
+            let start = format!("{name}_{half}.");
+            let file = names.iter().find(|name| name.starts_with(&start)).ok_or_else(|| {
+                let place = format!("`{name}_{half}.safetensors` or `{name}_{half}.pth`");
+                NodeError::not_found(format!("`{name}` needs {place} in `{VAE_APPROX}`"))
+            })?;
+            self.find(VAE_APPROX, file, go_on)
+        };
+        let halves = [half("encoder")?, half("decoder")?];
+        let fingerprint = joint(&halves[0].fingerprint, &halves[1].fingerprint);
+        Ok((halves, fingerprint))
     }
 
     /// Every file of a folder with what its header says; of all folders when `folder` is empty.
     pub(crate) fn describe(&self, folder: &str) -> Vec<ModelFile> {
-        let folders = Self::FOLDERS.into_iter().filter(|f| folder.is_empty() || *f == folder);
+        let folders = self.roots.iter().map(|(name, _)| *name).filter(|f| folder.is_empty() || *f == folder);
         folders.flat_map(|folder| self.describe_folder(folder)).collect()
     }
 
@@ -152,7 +185,7 @@ impl ModelFiles {
                 family: verdict.family,
                 usable: verdict.problem.is_none(),
                 reason: verdict.problem.unwrap_or_default(),
-                is_default: folder == "checkpoints" && entry.name == self.default_checkpoint,
+                is_default: folder == CHECKPOINTS && entry.name == self.default_checkpoint,
                 note,
                 name: entry.name,
             }
@@ -197,6 +230,13 @@ impl ModelFiles {
         Ok(FoundFile { path, fingerprint: entry.fingerprint.clone() })
     }
 
+    /// The file of an embedding, by the name that a prompt gives; `None` if there is none.
+    pub(crate) fn embedding_file(&self, name: &str) -> Option<String> {
+        let entries = self.list(EMBEDDINGS)?;
+        let has = |wanted: &String| entries.iter().any(|entry| entry.name == *wanted);
+        EMBEDDING_ENDS.iter().map(|end| format!("{name}{end}")).find(has)
+    }
+
     fn remember(&self, entry: &Entry, verdict: Verdict) {
         let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         seen.insert(entry.path.clone(), (entry.fingerprint.clone(), verdict));
@@ -232,7 +272,7 @@ impl ModelFiles {
 
     fn judge(&self, folder: &str, entry: &Entry) -> Verdict {
         let problem = Verdict::unusable;
-        if folder == "checkpoints" {
+        if folder == CHECKPOINTS {
             if !self.sizes.contains(&entry.bytes) {
                 let (min, max) = (self.sizes.start(), self.sizes.end());
                 return problem(format!("its size of {} bytes is outside {min}..={max}", entry.bytes));
@@ -256,8 +296,12 @@ impl ModelFiles {
         let note: String = note.unwrap_or_default();
         let verdict = |family: &str, problem| Verdict { family: family.into(), note, problem, pickle: false };
         match folder {
-            "vae" => verdict("vae", VaeConfig::from_header(header).err()),
-            "text_encoders" => verdict("clip", text_encoder_problem(header)),
+            VAES => verdict("vae", Vae::refusal(header)),
+            VAE_APPROX => verdict("taesd", Vae::tiny_half_refusal(header)),
+            CLIP_VISION => verdict("clip-vision", VisionConfig::from_header(header).err()),
+            STYLE_MODELS => verdict("style", StyleModel::refusal(header)),
+            TEXT_ENCODERS => verdict("clip", encoder_kind(header).err()),
+            EMBEDDINGS => verdict("embedding", Embedding::refusal(header)),
             LORAS => {
                 let problem = (!Adapter::is_in(header)).then(|| "there is no adapter layer in it".to_owned());
                 verdict("adapter", problem)
@@ -265,6 +309,7 @@ impl ModelFiles {
             UPSCALERS => verdict("upscaler", Upscaler::refusal(header)),
             HYPERNETWORKS => verdict("hypernetwork", Hypernetwork::refusal(header)),
             GLIGEN => verdict("gligen", Gligen::refusal(header)),
+            CONTROLNETS => verdict("controlnet", ControlNetwork::kind(header).err()),
             _ => {
                 let family = detect(header).family;
                 let problem = family.refusal().or_else(|| self.wrong_kind(&family));
@@ -283,19 +328,12 @@ impl ModelFiles {
     }
 }
 
-fn extension(path: &Path) -> Option<String> {
-    path.extension().and_then(|e| e.to_str()).map(str::to_lowercase)
+fn joint(encoder: &str, decoder: &str) -> String {
+    format!("{encoder}+{decoder}")
 }
 
-/// Why a file is no text encoder that can be run.
-fn text_encoder_problem(header: &CheckpointHeader) -> Option<String> {
-    match ClipConfig::all(header, detect(header).family.text()) {
-        Ok(configs) => {
-            let deep = configs.iter().find(|config| config.layers > MAX_CLIP_LAYERS)?;
-            Some(format!("it is a CLIP of {} layers, only CLIP-L is supported yet", deep.layers))
-        }
-        Err(reason) => Some(reason),
-    }
+fn extension(path: &Path) -> Option<String> {
+    path.extension().and_then(|e| e.to_str()).map(str::to_lowercase)
 }
 
 fn list_into(root: &Path, prefix: &str, depth: usize, found: &mut Vec<Entry>) {
@@ -373,17 +411,9 @@ mod tests {
 
     fn files(folder: &Path) -> ModelFiles {
         let place = |name: &str| folder.join(name).display().to_string();
-        let flags = [
-            ("--checkpoints-dir", "checkpoints"),
-            ("--vae-dir", "vae"),
-            ("--diffusion-models-dir", "diffusion_models"),
-            ("--unet-dir", "unet"),
-            ("--text-encoders-dir", "text_encoders"),
-            ("--clip-dir", "clip"),
-            ("--artifacts-root", "artifacts"),
-        ];
-        let arguments = flags.iter().flat_map(|(flag, name)| [(*flag).to_owned(), place(name)]);
-        ModelFiles::new(&Config::parse_from(std::iter::once("x".to_owned()).chain(arguments)))
+        let (models, artifacts) = (place(""), place("artifacts"));
+        let flags = ["stage-sampler", "--models-dir", &models, "--artifacts-root", &artifacts];
+        ModelFiles::new(&Config::parse_from(flags))
     }
 
     fn names(files: &ModelFiles, folder: &str) -> Vec<String> {
@@ -409,20 +439,41 @@ mod tests {
     fn files_that_cannot_be_used_are_listed_with_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let at = |place: &str| folder.path().join(place);
-        write(&at("text_encoders/large.safetensors"), &clip(32));
+        write(&at("text_encoders/large.safetensors"), &[("decoder.conv_in.weight".into(), vec![1])]);
         write(&at("text_encoders/other.safetensors"), &[("x".into(), vec![1])]);
         let files = files(folder.path());
         assert!(names(&files, "text_encoders").is_empty());
         let listed = files.describe("text_encoders");
-        assert!(listed[0].reason.contains("32 layers"), "{listed:?}");
+        assert!(listed[0].reason.contains("token_embedding"), "{listed:?}");
         assert!(listed[1].reason.contains("token_embedding"), "{listed:?}");
         let error = files.find("text_encoders", "large.safetensors", &|| Ok(())).err().unwrap();
-        assert!(error.message.contains("32 layers"), "{error:?}");
+        assert!(error.message.contains("token_embedding"), "{error:?}");
         let error = files.find("text_encoders", "gone.bin", &|| Ok(())).err().unwrap();
         assert!(
             error.code == ErrorCode::NotFound && error.message.contains("`large.safetensors`"),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn embeddings_are_found_without_their_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |place: &str| folder.path().join("embeddings").join(place);
+        write(&at("style.safetensors"), &[("emb_params".into(), vec![2, 64])]);
+        write(&at("sub/old.pt"), &[]);
+        write(&at("style.pt"), &[]);
+        let files = files(folder.path());
+        for (name, file) in [
+            ("style", Some("style.safetensors")),
+            ("style.pt", Some("style.pt")),
+            ("sub/old", Some("sub/old.pt")),
+            ("old", None),
+            ("../embeddings/style", None),
+        ] {
+            assert_eq!(files.embedding_file(name).as_deref(), file, "{name}");
+        }
+        let reason = &files.describe(EMBEDDINGS)[1].reason;
+        assert!(reason.contains("no embedding"), "{reason}");
     }
 
     #[test]

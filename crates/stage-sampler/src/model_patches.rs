@@ -5,7 +5,7 @@ use crate::nodes::Predictor;
 use crate::recipe::{LoraUse, Part, Recipe};
 use crate::state::SamplerState;
 use comfy_diffusion::sampling::{
-    AfterGuidance, ContinuousTime, NoisePredictor, NoiseSchedule, Prediction, SamplingModel,
+    AfterGuidance, BeforeGuidance, ContinuousTime, NoisePredictor, NoiseSchedule, Prediction, SamplingModel,
 };
 use comfy_diffusion::{DiffusionModel, FreeU, HyperTile, HyperTileRun, UnetChanges, UsedHypernetwork};
 use comfy_stage::NodeError;
@@ -35,6 +35,9 @@ pub(crate) struct ModelPatches {
     /// What is done to every guided estimate, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub after_guidance: Vec<AfterGuidance>,
+    /// What is done to both estimates before they are joined, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before_guidance: Vec<BeforeGuidance>,
 }
 
 /// Other noise levels and another meaning of the network's output.
@@ -159,6 +162,7 @@ impl PatchedModel {
         sampling.rescale_cfg = self.patches.rescale_cfg;
         sampling.differential = self.patches.differential_diffusion;
         sampling.after_guidance = &self.patches.after_guidance;
+        sampling.before_guidance = &self.patches.before_guidance;
         sampling
     }
 }

@@ -1,6 +1,7 @@
 //! What MODEL, CLIP and VAE links carry: how to make the part, never its weights.
 
 use crate::model_patches::ModelPatches;
+use comfy_diffusion::changes::{AttentionFactors, AttentionKind, Shares};
 use comfy_diffusion::checkpoint::Float8;
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,12 @@ pub(crate) struct Recipe {
     /// Where the text encoder stops, counted from the end as -1, -2, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_skip: Option<i64>,
-    /// Adapters to apply, in this order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub loras: Vec<LoraUse>,
+    /// A second file of the same folder that the part is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<OtherFile>,
+    /// What to change about the weights, in this order.
+    #[serde(default, alias = "loras", skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<WeightChange>,
     /// What the weights are rounded to before they are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_dtype: Option<WeightDtype>,
@@ -29,6 +33,75 @@ pub(crate) struct Recipe {
 
 fn is_default(patches: &ModelPatches) -> bool {
     *patches == ModelPatches::default()
+}
+
+/// A further file of the same folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OtherFile {
+    pub file: String,
+    pub fingerprint: String,
+}
+
+/// A change to weights as they are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum WeightChange {
+    Lora(LoraUse),
+    Merge(MergeUse),
+    Attention(AttentionUse),
+}
+
+/// Another part to merge with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MergeUse {
+    pub merge: Box<Recipe>,
+    pub own: f64,
+    pub other: f64,
+    /// Other shares, own and other, by the beginning of tensor names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_prefix: Vec<(String, f64, f64)>,
+}
+
+impl MergeUse {
+    pub(crate) fn shares(&self) -> Shares {
+        Shares { own: self.own, other: self.other }
+    }
+
+    pub(crate) fn shares_by_prefix(&self) -> Vec<(String, Shares)> {
+        let shares =
+            |(prefix, own, other): &(String, f64, f64)| (prefix.clone(), Shares { own: *own, other: *other });
+        self.by_prefix.iter().map(shares).collect()
+    }
+}
+
+/// Factors on the layers of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AttentionUse {
+    pub attention: AttentionName,
+    pub q: f64,
+    pub k: f64,
+    pub v: f64,
+    pub out: f64,
+}
+
+/// Which attention of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AttentionName {
+    UnetSelf,
+    UnetCross,
+    Text,
+}
+
+impl AttentionUse {
+    pub(crate) fn factors(self) -> AttentionFactors {
+        let kind = match self.attention {
+            AttentionName::UnetSelf => AttentionKind::UnetSelf,
+            AttentionName::UnetCross => AttentionKind::UnetCross,
+            AttentionName::Text => AttentionKind::Text,
+        };
+        AttentionFactors { kind, q: self.q, k: self.k, v: self.v, out: self.out }
+    }
 }
 
 /// An adapter file and how much of it to apply.
@@ -66,14 +139,31 @@ pub(crate) enum Part {
     Upscaler,
     Hypernetwork,
     Gligen,
+    Control,
+    ClipVision,
+    StyleModel,
 }
 
 impl Recipe {
     /// A part as its file has it.
     pub(crate) fn new(folder: &str, file: &str, fingerprint: String, part: Part) -> Self {
         let (folder, file) = (folder.into(), file.into());
-        let (loras, patches) = (Vec::new(), ModelPatches::default());
-        Self { folder, file, fingerprint, part, clip_skip: None, loras, weight_dtype: None, patches }
+        Self {
+            folder,
+            file,
+            fingerprint,
+            part,
+            clip_skip: None,
+            also: None,
+            changes: Vec::new(),
+            weight_dtype: None,
+            patches: ModelPatches::default(),
+        }
+    }
+
+    /// The recipe without what does not change weights.
+    pub(crate) fn of_weights(&self) -> Self {
+        Self { clip_skip: None, patches: ModelPatches::default(), ..self.clone() }
     }
 
     /// Reads a link's recipe and checks that it is for the expected part.
@@ -96,5 +186,45 @@ impl Recipe {
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("a recipe is plain JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Recipes of before there were other changes than adapters are kept in databases.
+    #[test]
+    fn adapters_of_older_recipes_are_read() {
+        let old = json!({
+            "folder": "checkpoints", "file": "a.safetensors", "fingerprint": "f", "part": "clip",
+            "loras": [{"file": "b.safetensors", "fingerprint": "g", "strength": 0.5}],
+        });
+        let recipe = Recipe::read(&old, Part::Clip).unwrap();
+        let lora = LoraUse { file: "b.safetensors".into(), fingerprint: "g".into(), strength: 0.5 };
+        assert_eq!(recipe.changes, [WeightChange::Lora(lora)]);
+    }
+
+    #[test]
+    fn changes_survive_a_link() {
+        let mut recipe = Recipe::new("checkpoints", "a.safetensors", "f".into(), Part::Model);
+        let other = Recipe::new("checkpoints", "b.safetensors", "g".into(), Part::Model);
+        let by_prefix = vec![("out".to_owned(), 0.25, 0.75)];
+        recipe.changes.push(WeightChange::Merge(MergeUse {
+            merge: Box::new(other),
+            own: 0.5,
+            other: 0.5,
+            by_prefix,
+        }));
+        let attention = AttentionName::UnetCross;
+        recipe.changes.push(WeightChange::Attention(AttentionUse {
+            attention,
+            q: 1.0,
+            k: 2.0,
+            v: 3.0,
+            out: 4.0,
+        }));
+        assert_eq!(Recipe::read(&recipe.to_json(), Part::Model).unwrap(), recipe);
     }
 }

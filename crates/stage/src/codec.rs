@@ -1,6 +1,6 @@
 //! `Data` to and from the wire form of a value: small things inline, tensors in the artifact store.
 
-use crate::data::{Conditioning, ConditioningEntry, Data, Guider, Latent};
+use crate::data::{ClipVisionOutput, Conditioning, ConditioningEntry, Data, Guider, Latent};
 use crate::node::NodeError;
 use comfy_artifacts::{Bundle, HostTensor, Store};
 use comfy_graph::Value;
@@ -29,6 +29,7 @@ async fn publish_one(data: &Data, store: &Store) -> Result<Value, NodeError> {
         Data::Latent(latent) => write_latent(latent),
         Data::Conditioning(conditioning) => write_conditioning(conditioning),
         Data::Guider(guider) => write_guider(guider),
+        Data::ClipVisionOutput(output) => write_clip_vision_output(output),
     };
     Ok(Value::Artifact(store.put_bundle(&bundle).await?))
 }
@@ -62,6 +63,7 @@ async fn fetch_one(value: &Value, store: &Store) -> Result<Data, NodeError> {
         "LATENT" => read_latent(bundle),
         "CONDITIONING" => read_conditioning(bundle),
         "GUIDER" => read_guider(bundle),
+        "CLIP_VISION_OUTPUT" => read_clip_vision_output(bundle),
         other => Err(NodeError::internal(format!(
             "artifact `{}` holds an unknown kind `{other}`",
             artifact.digest
@@ -143,6 +145,28 @@ fn read_guider(mut bundle: Bundle) -> Result<Data, NodeError> {
     Ok(Data::Guider(Guider { recipe, sides }))
 }
 
+const LAST_STATE: &str = "last_hidden_state";
+const STATE_BEFORE: &str = "penultimate_hidden_states";
+const EMBEDS: &str = "image_embeds";
+
+fn write_clip_vision_output(output: &ClipVisionOutput) -> Bundle {
+    let tensors = [
+        (LAST_STATE, &output.last_hidden_state),
+        (STATE_BEFORE, &output.penultimate_hidden_states),
+        (EMBEDS, &output.image_embeds),
+    ];
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    Bundle { tensors, principal: EMBEDS.into(), description: description("CLIP_VISION_OUTPUT") }
+}
+
+fn read_clip_vision_output(mut bundle: Bundle) -> Result<Data, NodeError> {
+    Ok(Data::ClipVisionOutput(ClipVisionOutput {
+        last_hidden_state: bundle.take(LAST_STATE)?,
+        penultimate_hidden_states: bundle.take(STATE_BEFORE)?,
+        image_embeds: bundle.take(EMBEDS)?,
+    }))
+}
+
 /// Puts the tensors of entries into a bundle under a prefix and returns their extras.
 fn write_entries(entries: &Conditioning, prefix: &str, bundle: &mut Bundle) -> Json {
     for (i, entry) in entries.iter().enumerate() {
@@ -207,6 +231,11 @@ mod tests {
             Data::Mask(tensor(&[1, 2, 2], 0.75)),
             Data::Latent(latent),
             Data::Guider(guider),
+            Data::ClipVisionOutput(ClipVisionOutput {
+                last_hidden_state: tensor(&[1, 5, 8], 0.1),
+                penultimate_hidden_states: tensor(&[1, 5, 8], 0.2),
+                image_embeds: tensor(&[1, 4], 0.3),
+            }),
             Data::Guider(Guider { recipe: Json::Null, sides: Default::default() }),
             Data::Conditioning(vec![entry, ConditioningEntry::new(tensor(&[1, 77, 8], 2.0), None)]),
             Data::List(vec![Data::Image(tensor(&[1, 2, 2, 3], 0.5)), Data::Blocked(None)]),

@@ -15,6 +15,7 @@ pub enum Data {
     Latent(Latent),
     Conditioning(Conditioning),
     Guider(Guider),
+    ClipVisionOutput(ClipVisionOutput),
     /// How to make a MODEL, CLIP or VAE, or what a SAMPLER, SIGMAS or NOISE link says.
     Recipe(serde_json::Value),
     /// Several values in order, none of them a list: an output whose spec says `is_list`, or an input of a node whose
@@ -34,6 +35,7 @@ impl Data {
             Data::Latent(_) => "LATENT",
             Data::Conditioning(_) => "CONDITIONING",
             Data::Guider(_) => "GUIDER",
+            Data::ClipVisionOutput(_) => "CLIP_VISION_OUTPUT",
             Data::Recipe(_) => "recipe",
             Data::List(_) => "list",
             Data::Blocked(_) => "blocked",
@@ -85,6 +87,17 @@ pub struct Guider {
     pub recipe: serde_json::Value,
     /// The prompts by the name of their side, such as `positive`.
     pub sides: BTreeMap<String, Conditioning>,
+}
+
+/// A CLIP_VISION_OUTPUT: what an image encoder saw in a batch of pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClipVisionOutput {
+    /// After all layers: `[B,T,D]`.
+    pub last_hidden_state: HostTensor,
+    /// Before the last layer: `[B,T,D]`.
+    pub penultimate_hidden_states: HostTensor,
+    /// The pictures where texts are: `[B,P]`.
+    pub image_embeds: HostTensor,
 }
 
 /// A CONDITIONING: the entries are combined by the sampler.

@@ -1,6 +1,6 @@
 //! Typed access to what fills a node's inputs.
 
-use crate::data::{Conditioning, Data, Guider, Latent};
+use crate::data::{ClipVisionOutput, Conditioning, Data, Guider, Latent};
 use crate::node::NodeError;
 use comfy_artifacts::HostTensor;
 use comfy_graph::Literal;
@@ -104,6 +104,7 @@ impl Inputs {
         latent, opt_latent, Data::Latent(l) => l, &Latent, "LATENT";
         conditioning, opt_conditioning, Data::Conditioning(c) => c, &Conditioning, "CONDITIONING";
         guider, opt_guider, Data::Guider(g) => g, &Guider, "GUIDER";
+        clip_vision_output, opt_clip_vision_output, Data::ClipVisionOutput(o) => o, &ClipVisionOutput, "CLIP_VISION_OUTPUT";
         recipe, opt_recipe, Data::Recipe(r) => r, &serde_json::Value, "recipe";
     }
 

@@ -9,6 +9,7 @@
 pub mod codec;
 pub mod ctx;
 pub mod data;
+pub mod fn_node;
 pub mod inputs;
 pub mod lists;
 pub mod node;
@@ -16,7 +17,8 @@ pub mod runner;
 pub mod server;
 
 pub use ctx::Ctx;
-pub use data::{Conditioning, ConditioningEntry, Data, Guider, Latent};
+pub use data::{ClipVisionOutput, Conditioning, ConditioningEntry, Data, Guider, Latent};
+pub use fn_node::FnNode;
 pub use inputs::Inputs;
 pub use node::{Node, NodeError, Outputs, StageState};
 pub use server::StageServer;

@@ -81,13 +81,18 @@ impl<S: StageState> StageServer<S> {
             .await
     }
 
-    /// Fills the file combos of a spec with what is on disk now.
+    /// Fills the file lists of a spec with what is on disk now.
     fn with_options(&self, mut spec: NodeSpec) -> NodeSpec {
         for input in &mut spec.inputs {
-            if let Some(Widget::Combo { options, folder: Some(folder), .. }) = &mut input.widget
-                && let Some(found) = self.runner.state.options(folder)
-            {
-                *options = found;
+            let (folder, files) = match &mut input.widget {
+                Some(Widget::Combo { options, folder: Some(folder), .. }) => (folder, options),
+                Some(Widget::Text { mentions: Some(mentions), .. }) => {
+                    (&mut mentions.folder, &mut mentions.files)
+                }
+                _ => continue,
+            };
+            if let Some(found) = self.runner.state.options(folder) {
+                *files = found;
             }
         }
         spec

@@ -9,6 +9,8 @@ import { openDialog } from "./dialog";
 import { openLightbox } from "./lightbox";
 
 const PAGE = 100;
+/** How many jobs the page reads when it opens: with fewer there are no older ones. */
+const JOBS_AT_START = 60;
 
 export function openGallery(): void {
   const grid = h("div", { class: "gallery-grid" });
@@ -31,6 +33,7 @@ export function openGallery(): void {
     if (pictures.length === 0) grid.replaceChildren(h("div", { class: "empty" }, icon("image"), "No pictures yet."));
   };
   let seen = store.jobs.size;
+  more.hidden = seen < JOBS_AT_START;
   more.onclick = async () => {
     const older = await api.jobs(PAGE, seen);
     seen += older.length;

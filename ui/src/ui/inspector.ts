@@ -14,6 +14,7 @@ import { TextField } from "../widgets/text";
 import { CONTROL_NAME, readNumber, showNumber } from "../widgets/values";
 import { goToNode, pathId } from "../subgraphs";
 import { openMaskEditor } from "./maskeditor";
+import { sourceSelect } from "./sources";
 
 type Control = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement;
 
@@ -63,11 +64,12 @@ function control(node: LGraphNode, widget: IBaseWidget, spec: WidgetSpec | undef
   return undefined;
 }
 
-function source(node: LGraphNode, slot: number): HTMLElement {
-  const origin = node.getInputNode(slot);
-  if (!origin) return h("span", { class: "dim" }, "not connected");
-  const link = h("button", { class: "link", textContent: `${origin.title} #${origin.id}` });
-  link.onclick = () => goToNode(pathId(origin));
+/** The node an input comes from, to go to. */
+function origin(node: LGraphNode, slot: number): HTMLElement | undefined {
+  const from = slot < 0 ? null : node.getInputNode(slot);
+  if (!from) return undefined;
+  const link = h("button", { class: "link", textContent: `go to #${from.id}`, title: from.title });
+  link.onclick = () => goToNode(pathId(from));
   return link;
 }
 
@@ -79,7 +81,9 @@ function inputRow(node: ComfyNode, input: InputSpec): HTMLElement {
   const name = h("span", { class: "name", title: input.tooltip ?? "" }, input.name);
   const type = h("small", { class: "dim" }, input.group === "optional" ? `${input.type}, optional` : input.type);
   field?.setAttribute("aria-label", input.name);
-  return h("label", { class: "row", data: { field: input.name } }, name, type, field ?? source(node, slot));
+  const row = h("div", { class: "row", data: { field: input.name } }, name, origin(node, slot) ?? type, field ?? "");
+  if (!field && slot >= 0) row.append(sourceSelect(node, slot, input.name));
+  return row;
 }
 
 function controlRow(node: ComfyNode): HTMLElement[] {
@@ -138,7 +142,7 @@ function outline(): HTMLElement {
   const nodes = [...(editor().graph?.nodes ?? [])].sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1]);
   const items = nodes.map((node) => {
     const phase = store.paintedJob()?.nodes.get(pathId(node))?.phase ?? "";
-    const item = h("button", { data: { phase }, title: String(node.type) }, node.title, h("small", { class: "dim" }, `#${node.id}`));
+    const item = h("button", { data: { phase, node: String(node.id) }, title: String(node.type) }, node.title, h("small", { class: "dim" }, `#${node.id}`));
     item.onclick = () => {
       goToNode(pathId(node));
       byId("inspector").focus();
@@ -179,16 +183,34 @@ function details(node: LGraphNode): Node[] {
 }
 
 function render(): void {
+  window.clearTimeout(waiting);
   const count = Object.keys(editor().selected_nodes).length;
   const node = selected();
+  const focused = focusKey();
   byId("inspector").replaceChildren(...(node ? details(node) : count > 1 ? several(count) : overview()));
+  if (focused) document.querySelector<HTMLElement>(focused)?.focus();
 }
+
+/** The focused control of the panel, as a selector that finds it again after a redraw. */
+function focusKey(): string | undefined {
+  const active = document.activeElement;
+  if (!(active instanceof HTMLElement) || !byId("inspector").contains(active)) return undefined;
+  const field = active.closest<HTMLElement>("[data-field]")?.dataset.field;
+  if (field !== undefined) return `#inspector [data-field="${CSS.escape(field)}"] :is(input, select, textarea)`;
+  return active.dataset.node === undefined ? undefined : `#inspector [data-node="${active.dataset.node}"]`;
+}
+
+let waiting: number | undefined;
 
 /** Redraws, unless the user is typing in the panel: the canvas then follows the panel. */
 function renderUnlessTyping(): void {
-  const active = document.activeElement;
-  const typing = active instanceof HTMLElement && active.matches("#inspector input, #inspector textarea");
-  if (!typing) render();
+  window.clearTimeout(waiting);
+  // A field that is left reports its value before the next one has the focus.
+  waiting = window.setTimeout(() => {
+    const active = document.activeElement;
+    const typing = active instanceof HTMLElement && active.matches('#inspector :is(input:not([type="checkbox"]), textarea)');
+    if (!typing) render();
+  });
 }
 
 /** What the panel shows of the state, so that progress events do not rebuild it. */

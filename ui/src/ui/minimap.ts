@@ -59,10 +59,19 @@ function draw(map: HTMLCanvasElement): void {
     const tall = node.flags.collapsed ? title : node.size[1] + title;
     ctx.fillRect(x + node.pos[0] * scale, y + (node.pos[1] - title) * scale, Math.max(2, node.size[0] * scale - 1), Math.max(2, tall * scale - 1));
   }
+  drawView(ctx, { scale, x, y }, width, height);
+}
+
+/** The part in sight; where it goes beyond the map, its edge runs along that of the map. */
+function drawView(ctx: CanvasRenderingContext2D, { scale, x, y }: Frame, width: number, height: number): void {
   const view = inSight();
+  const left = Math.max(2, x + view.x * scale);
+  const top = Math.max(2, y + view.y * scale);
+  const right = Math.min(width - 2, x + view.right * scale);
+  const bottom = Math.min(height - 2, y + view.bottom * scale);
   ctx.strokeStyle = palette.outline;
   ctx.lineWidth = 1.5;
-  ctx.strokeRect(x + view.x * scale, y + view.y * scale, view.width * scale, view.height * scale);
+  ctx.strokeRect(left, top, Math.max(1, right - left), Math.max(1, bottom - top));
 }
 
 /** Centres the view on a point of the map. */

@@ -5,7 +5,7 @@ import { h } from "../dom";
 import { openDialog } from "./dialog";
 
 export function showShortcuts(shortcuts: readonly Shortcut[]): void {
-  const rows = shortcuts.map(({ keys, does }) => h("div", {}, does, h("kbd", {}, keys[0])));
+  const rows = shortcuts.map(({ keys, shown, does }) => h("div", {}, does, h("kbd", {}, shown ?? keys[0])));
   openDialog(
     { name: "keys", title: "Keyboard shortcuts" },
     h("div", { class: "keys-list" }, ...rows),

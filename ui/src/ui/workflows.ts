@@ -86,7 +86,7 @@ function render(): void {
       button("open", "open", "Open file…", () => byId("file").click(), "Open a workflow file (Ctrl+O), or drop one on the page"),
       button("save", "download", "To a file", download, "Share as a file (Ctrl+Shift+S)"),
       button("save-api", "download", "API format", () => void downloadApi(), "The graph as scripts hand it in"),
-      button("reset", "undo", "Default", () => void openDefault(), "Start again from the default workflow"),
+      button("reset", "nodes", "Default", () => void openDefault(), "Start again from the default workflow"),
     ),
     h("h2", {}, "Saved on the server"),
     saved.length > 0

@@ -27,12 +27,12 @@ const SECOND_TEXT: [&str; 4] =
     ["lora_te2_", "text_encoder_2.", "text_encoders.clip_g.transformer.", "base_model.model.text_encoder_2."];
 
 /// Whether a name is meant for a diffusion model.
-pub(super) fn is_unet_name(name: &str) -> bool {
+pub(crate) fn is_unet_name(name: &str) -> bool {
     BY_UNDERSCORES.iter().chain(&BY_DOTS).any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a name is meant for a text encoder.
-pub(super) fn is_text_name(name: &str) -> bool {
+pub(crate) fn is_text_name(name: &str) -> bool {
     FIRST_TEXT.iter().chain(&SECOND_TEXT).any(|prefix| name.starts_with(prefix))
 }
 
@@ -55,13 +55,13 @@ pub(crate) fn unet(config: &UnetConfig) -> Vec<Layer> {
     unet_paths(config).into_iter().map(layer).collect()
 }
 
-/// The layers of a model's text encoders, in the order of `configs`.
-pub(crate) fn text(configs: &[ClipConfig]) -> Vec<Layer> {
+/// The layers of each of a model's text encoders, in the order of `configs`.
+pub(crate) fn text(configs: &[ClipConfig]) -> Vec<Vec<Layer>> {
     match configs {
-        [only] => clip(only, &[&FIRST_TEXT[..], &SECOND_TEXT].concat()),
+        [only] => vec![clip(only, &[&FIRST_TEXT[..], &SECOND_TEXT].concat())],
         all => {
             let prefixes = [&FIRST_TEXT[..], &SECOND_TEXT];
-            all.iter().zip(prefixes).flat_map(|(config, prefixes)| clip(config, prefixes)).collect()
+            all.iter().zip(prefixes).map(|(config, prefixes)| clip(config, prefixes)).collect()
         }
     }
 }
@@ -87,7 +87,7 @@ fn clip(config: &ClipConfig, prefixes: &[&str]) -> Vec<Layer> {
         let names = prefixes.iter().map(name).collect();
         let prefix = &config.prefix;
         match config.layout {
-            ClipLayout::HuggingFace => {
+            ClipLayout::HuggingFace | ClipLayout::HuggingFaceGelu => {
                 Layer { key: format!("{prefix}encoder.layers.{i}.{theirs}"), names, third: None }
             }
             ClipLayout::OpenClip => {

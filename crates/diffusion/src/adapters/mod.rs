@@ -1,8 +1,8 @@
 //! Adapters: small files that change the weights of a model, such as LoRA.
 //!
 //! A file is read once into [`Adapter`]. Names differ by tool, so every layer of a model is looked up under all the
-//! names it is known by ([`layers`]); what is found becomes [`Patches`], which the weight reader applies to each
-//! tensor in f32 before it is converted to the type to compute in.
+//! names it is known by ([`layers`]); what is found becomes [`crate::changes::Patches`], which the weight reader applies
+//! to each tensor in f32 before it is converted to the type to compute in.
 
 mod delta;
 mod groups;
@@ -12,12 +12,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use crate::checkpoint::{CheckpointHeader, ClipConfig, UnetConfig, WeightFile};
+use crate::checkpoint::{CheckpointHeader, WeightFile};
 use crate::error::{Error, Result};
 use delta::Delta;
-use layers::Layer;
 
 /// Largest adapter file: it is read as a whole, and the biggest in use are about 2 GiB.
 const MAX_BYTES: u64 = 8 << 30;
@@ -81,122 +80,61 @@ pub struct UsedAdapter {
     pub strength: f64,
 }
 
-/// Changes to the tensors of one model part, by full key in its checkpoint.
-#[derive(Debug, Clone, Default)]
-pub struct Patches {
-    by_key: HashMap<String, Vec<Patch>>,
-}
-
+/// What an adapter changes about one layer.
 #[derive(Debug, Clone)]
-struct Patch {
+pub(crate) struct AdapterLayer {
     adapter: Arc<Adapter>,
     /// Name of the layer in the adapter file.
     name: String,
-    /// Which of three layers stored below each other it changes.
-    third: Option<usize>,
     strength: f64,
 }
 
-impl Patches {
-    /// Finds what `adapters` change in a diffusion model.
-    ///
-    /// # Errors
-    /// If one of them has layers for diffusion models, none of which this model has.
-    pub fn for_unet(config: &UnetConfig, adapters: &[UsedAdapter]) -> Result<Self> {
-        Self::find(&layers::unet(config), adapters, "diffusion model", layers::is_unet_name)
-    }
-
-    /// Finds what `adapters` change in the text encoders of a model.
-    ///
-    /// # Errors
-    /// If one of them has layers for text encoders, none of which is here.
-    pub fn for_text(configs: &[ClipConfig], adapters: &[UsedAdapter]) -> Result<Self> {
-        Self::find(&layers::text(configs), adapters, "text encoder", layers::is_text_name)
-    }
-
-    fn find(
-        layers: &[Layer],
-        adapters: &[UsedAdapter],
-        part: &'static str,
-        meant_for_part: fn(&str) -> bool,
-    ) -> Result<Self> {
-        let mut by_key: HashMap<String, Vec<Patch>> = HashMap::new();
-        for UsedAdapter { adapter, strength } in adapters {
-            let mut fitting = 0;
-            for layer in layers {
-                let Some(name) = layer.names.iter().find(|name| adapter.deltas.contains_key(*name)) else {
-                    continue;
-                };
-                fitting += 1;
-                by_key.entry(layer.key.clone()).or_default().push(Patch {
-                    adapter: Arc::clone(adapter),
-                    name: name.clone(),
-                    third: layer.third,
-                    strength: *strength,
-                });
-            }
-            let meant: Vec<_> = adapter.deltas.keys().filter(|name| meant_for_part(name)).collect();
-            if fitting == 0 && !meant.is_empty() {
-                return Err(Error::Unsupported {
-                    path: adapter.path.clone(),
-                    part: "adapter",
-                    reason: format!(
-                        "none of its {} layers, such as `{}`, is in this {part}",
-                        meant.len(),
-                        meant[0]
-                    ),
-                });
-            }
-            if fitting < meant.len() {
-                let (path, left_out) = (adapter.path.display(), meant.len() - fitting);
-                tracing::warn!(adapter = %path, part, fitting, left_out, "some layers of an adapter fit no layer of the model");
-            }
-        }
-        Ok(Self { by_key })
-    }
-
-    /// Applies everything known for the tensor `key` to its f32 values, in the order the adapters were given.
-    ///
-    /// `key` is the full key of a weight or a bias.
-    ///
-    /// # Errors
-    /// If an adapter's shapes do not fit the tensor.
-    pub(crate) fn apply(&self, key: &str, values: Vec<f32>, shape: &[usize]) -> Result<Vec<f32>> {
-        // OpenCLIP writes `attn.in_proj_weight`, everybody else `layer.weight`.
-        let Some((layer, kind)) = key.rsplit_once(['.', '_']) else { return Ok(values) };
-        let is_bias = match kind {
-            "weight" => false,
-            "bias" => true,
-            _ => return Ok(values),
-        };
-        let Some(patches) = self.by_key.get(layer) else { return Ok(values) };
-        let mut tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        for Patch { adapter, name, third, strength } in patches {
-            let delta = &adapter.deltas[name];
-            let change = |tensor: &Tensor| {
-                if is_bias { delta.apply_to_bias(tensor, *strength) } else { delta.apply(tensor, *strength) }
-            };
-            let changed = match third {
-                None => change(&tensor),
-                Some(third) => change_third(&tensor, *third, change),
-            };
-            tensor = changed.map_err(|error| Error::Unsupported {
-                path: adapter.path.clone(),
-                part: "adapter",
-                reason: format!("layer `{name}` does not fit `{key}` of shape {shape:?}: {error}"),
-            })?;
-        }
-        Ok(tensor.flatten_all()?.to_vec1()?)
+impl UsedAdapter {
+    /// What it changes about a layer that is known by these names.
+    pub(crate) fn layer(&self, names: &[String]) -> Option<AdapterLayer> {
+        let name = names.iter().find(|name| self.adapter.deltas.contains_key(*name))?.clone();
+        Some(AdapterLayer { adapter: Arc::clone(&self.adapter), name, strength: self.strength })
     }
 }
 
-/// Changes the first, second or last third of the rows.
-fn change_third(
-    tensor: &Tensor,
-    third: usize,
-    change: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-) -> candle_core::Result<Tensor> {
-    let mut thirds = tensor.chunk(3, 0)?;
-    thirds[third] = change(&thirds[third].contiguous()?)?;
-    Tensor::cat(&thirds, 0)
+impl AdapterLayer {
+    /// Returns the changed weight or bias, given in f32.
+    pub(crate) fn apply(&self, tensor: &Tensor, is_bias: bool) -> candle_core::Result<Tensor> {
+        let delta = &self.adapter.deltas[&self.name];
+        if is_bias { delta.apply_to_bias(tensor, self.strength) } else { delta.apply(tensor, self.strength) }
+    }
+
+    /// Says that the change does not fit a tensor.
+    pub(crate) fn refused(&self, key: &str, shape: &[usize], error: &candle_core::Error) -> Error {
+        Error::Unsupported {
+            path: self.adapter.path.clone(),
+            part: "adapter",
+            reason: format!("layer `{}` does not fit `{key}` of shape {shape:?}: {error}", self.name),
+        }
+    }
+}
+
+/// Checks that an adapter changes something of the part that it has layers for; `fitting` is how many it changes.
+///
+/// # Errors
+/// If it has layers for the part, none of which fits.
+pub(crate) fn check_fit(
+    UsedAdapter { adapter, .. }: &UsedAdapter,
+    fitting: usize,
+    part: &'static str,
+    meant_for_part: fn(&str) -> bool,
+) -> Result<()> {
+    let meant: Vec<_> = adapter.deltas.keys().filter(|name| meant_for_part(name)).collect();
+    if fitting == 0 && !meant.is_empty() {
+        return Err(Error::Unsupported {
+            path: adapter.path.clone(),
+            part: "adapter",
+            reason: format!("none of its {} layers, such as `{}`, is in this {part}", meant.len(), meant[0]),
+        });
+    }
+    if fitting < meant.len() {
+        let (path, left_out) = (adapter.path.display(), meant.len() - fitting);
+        tracing::warn!(adapter = %path, part, fitting, left_out, "some layers of an adapter fit no layer of the model");
+    }
+    Ok(())
 }

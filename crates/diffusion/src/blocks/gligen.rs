@@ -8,7 +8,7 @@ use candle_core::{D, DType, Device, Tensor};
 use super::attention::{Attention, AttentionPrecision};
 use super::layers::{LayerNorm, Linear};
 use super::transformer::geglu;
-use crate::adapters::Patches;
+use crate::changes::Patches;
 use crate::checkpoint::{CheckpointHeader, LoadCounter, Target, WeightFile, Weights};
 use crate::error::{Error, Result};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 
 use super::layers::{LayerNorm, Linear};
-use crate::adapters::Patches;
+use crate::changes::Patches;
 use crate::checkpoint::{CheckpointHeader, LoadCounter, Target, WeightFile, Weights};
 use crate::error::{Error, Result};
 

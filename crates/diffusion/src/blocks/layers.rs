@@ -86,6 +86,13 @@ impl Conv2d {
         Ok(Self { weight, bias: weights.get("bias", &[outputs])?, shape })
     }
 
+    pub(crate) fn load_without_bias(weights: &Weights<'_>, shape: ConvShape) -> Result<Self> {
+        let ConvShape { inputs, outputs, kernel, .. } = shape;
+        let weight = weights.get("weight", &[outputs, inputs, kernel, kernel])?;
+        let bias = Tensor::zeros(outputs, weight.dtype(), weight.device())?;
+        Ok(Self { weight, bias, shape })
+    }
+
     /// # Shapes
     /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {

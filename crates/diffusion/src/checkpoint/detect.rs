@@ -40,16 +40,19 @@ enum Vector {
     Base,
     /// The pooled text of the only encoder, so as wide as the text, and five numbers.
     Refiner,
+    /// The embedding of a picture and the level of the noise in it.
+    Pictures,
     Other,
 }
 
-fn vector_of(config: &UnetConfig) -> Vector {
-    // SD2 unCLIP takes the embedding of a picture, which is as wide as it is.
+fn vector_of(config: &UnetConfig, header: &CheckpointHeader) -> Vector {
+    // SD2 unCLIP takes the embedding of a picture and a noise level that is embedded as wide.
     const UNCLIP: [(usize, usize); 2] = [(1024, 1536), (1024, 2048)];
     let numbers = |count: usize| count * sdxl::NUMBER_WIDTH;
     let Some(width) = config.adm_channels else { return Vector::None };
-    if UNCLIP.contains(&(config.context_dim, width)) {
-        return Vector::Other;
+    let seen = header.shape("embedder.model.visual.proj").and_then(|shape| shape.get(1));
+    if UNCLIP.contains(&(config.context_dim, width)) || seen.is_some_and(|&seen| 2 * seen == width) {
+        return Vector::Pictures;
     }
     if width == config.context_dim + numbers(sdxl::REFINER_NUMBERS) {
         return Vector::Refiner;
@@ -59,13 +62,14 @@ fn vector_of(config: &UnetConfig) -> Vector {
 }
 
 fn family_of(config: &UnetConfig, header: &CheckpointHeader) -> Family {
-    let vector = vector_of(config);
+    let vector = vector_of(config, header);
     let family = match (config.linear_projections, &vector, config.in_channels, config.out_channels) {
         (false, Vector::None, 4, 4) => Family::Sd1,
         (false, Vector::None, 9, 4) => Family::Sd1Inpaint,
         (false, Vector::None, 8, 4) => Family::Sd1InstructPix2Pix,
         (true, Vector::None, 4, 4) => Family::Sd2,
         (true, Vector::None, 9, 4) => Family::Sd2Inpaint,
+        (true, Vector::Pictures, 4, 4) => Family::Sd2Unclip,
         (true, Vector::Base, 4, 4) => Family::Sdxl,
         (true, Vector::Base, 9, 4) => Family::SdxlInpaint,
         (true, Vector::Base, 8, 4) => Family::SdxlInstructPix2Pix,

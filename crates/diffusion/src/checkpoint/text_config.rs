@@ -9,6 +9,8 @@ use crate::families::TextPart;
 pub enum ClipLayout {
     /// Hugging Face names and OpenAI's approximate GELU.
     HuggingFace,
+    /// Hugging Face names and the exact GELU: the larger models, converted.
+    HuggingFaceGelu,
     /// OpenCLIP names with query, key and value in one matrix, and the exact GELU.
     OpenClip,
 }
@@ -20,6 +22,15 @@ pub enum Projection {
     Parameter(usize),
     /// `text_projection.weight` of a linear layer: `[projected, width]`.
     Layer(usize),
+}
+
+impl Projection {
+    /// The width of what it gives.
+    pub fn width(self) -> usize {
+        match self {
+            Self::Parameter(width) | Self::Layer(width) => width,
+        }
+    }
 }
 
 /// Layout of a CLIP text transformer.
@@ -36,6 +47,8 @@ pub struct ClipConfig {
     pub heads: usize,
     /// Of the pooled text; without one it is taken as it is.
     pub projection: Option<Projection>,
+    /// Where the projection is: beside the level that the encoder's prefix ends in, or within it.
+    pub projection_prefix: String,
 }
 
 /// Key names of a layout, as far as shapes are read from them.
@@ -50,7 +63,7 @@ struct Names {
 impl ClipLayout {
     fn names(self) -> Names {
         match self {
-            Self::HuggingFace => Names {
+            Self::HuggingFace | Self::HuggingFaceGelu => Names {
                 tokens: "embeddings.token_embedding.weight",
                 positions: "embeddings.position_embedding.weight",
                 layers: "encoder.layers",
@@ -73,7 +86,7 @@ impl ClipLayout {
     fn heads(self, width: usize) -> usize {
         match self {
             Self::HuggingFace => (width / 64).max(4),
-            Self::OpenClip => width / 64,
+            Self::HuggingFaceGelu | Self::OpenClip => width / 64,
         }
     }
 }
@@ -96,6 +109,7 @@ impl ClipConfig {
         if vocabulary < 49408 || positions < 77 {
             return Err(format!("{vocabulary} tokens at {positions} positions are too few for CLIP"));
         }
+        let (projection, projection_prefix) = projection(header, prefix)?;
         Ok(Self {
             prefix: prefix.into(),
             layout: part.layout,
@@ -105,8 +119,14 @@ impl ClipConfig {
             mlp_width,
             layers,
             heads: part.layout.heads(width),
-            projection: projection(&shapes)?,
+            projection,
+            projection_prefix: projection_prefix.into(),
         })
+    }
+
+    /// Whether tensors are named as Hugging Face names them.
+    pub(crate) fn has_hugging_face_names(&self) -> bool {
+        self.layout != ClipLayout::OpenClip
     }
 
     /// Reads the layouts of all text encoders of a family, in the order their outputs are joined.
@@ -118,14 +138,22 @@ impl ClipConfig {
     }
 }
 
-fn projection(shapes: &Shapes<'_>) -> Result<Option<Projection>, String> {
-    if shapes.has("text_projection") {
-        let [_, projected] = shapes.need::<2>("text_projection")?;
-        return Ok(Some(Projection::Parameter(projected)));
+/// The projection of the encoder at `prefix` and the prefix that it stands at.
+fn projection<'a>(
+    header: &CheckpointHeader,
+    prefix: &'a str,
+) -> Result<(Option<Projection>, &'a str), String> {
+    // Hugging Face keeps it beside the `text_model.` level, not within.
+    for prefix in [prefix, prefix.strip_suffix("text_model.").unwrap_or(prefix)] {
+        let shapes = Shapes { header, prefix };
+        if shapes.has("text_projection") {
+            let [_, projected] = shapes.need::<2>("text_projection")?;
+            return Ok((Some(Projection::Parameter(projected)), prefix));
+        }
+        if shapes.has("text_projection.weight") {
+            let [projected, _] = shapes.need::<2>("text_projection.weight")?;
+            return Ok((Some(Projection::Layer(projected)), prefix));
+        }
     }
-    if shapes.has("text_projection.weight") {
-        let [projected, _] = shapes.need::<2>("text_projection.weight")?;
-        return Ok(Some(Projection::Layer(projected)));
-    }
-    Ok(None)
+    Ok((None, prefix))
 }

@@ -12,7 +12,7 @@ use safetensors::Dtype;
 
 use super::float8::Float8;
 use super::header::{CheckpointHeader, TensorInfo};
-use crate::adapters::Patches;
+use crate::changes::Patches;
 use crate::error::{Error, Result};
 
 /// Elements converted at a time by one thread: small enough to stay in cache, large enough for the disk.
@@ -101,6 +101,25 @@ impl WeightFile {
         };
         values.par_chunks_mut(CHUNK).enumerate().try_for_each(convert)?;
         Ok(values)
+    }
+
+    /// Reads a tensor as f32 values, scaled by the factor that belongs to it, rounded to a format and then changed.
+    /// `None` if the file does not have it.
+    pub(crate) fn read_changed(
+        &self,
+        key: &str,
+        stored_as: Option<Float8>,
+        patches: &Patches,
+    ) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
+        let Some(info) = self.header.get(key) else { return Ok(None) };
+        let mut values = self.read_f32(key, info)?;
+        if let Some(scale) = self.scale(key)? {
+            values.par_iter_mut().for_each(|value| *value *= scale);
+        }
+        if let Some(format) = stored_as {
+            values.par_iter_mut().for_each(|value| *value = format.round(*value));
+        }
+        Ok(Some((patches.apply(key, values, &info.shape)?, info.shape.clone())))
     }
 
     fn read_float8(&self, format: Float8, out: &mut [f32], offset: u64) -> Result<()> {
@@ -290,20 +309,13 @@ impl<'a> Weights<'a> {
     }
 
     fn own_values(&self, key: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let Some(info) = self.file.header.get(key) else {
-            return Err(Error::MissingTensor { key: key.into() });
-        };
-        if info.shape != shape {
+        if let Some(info) = self.file.header.get(key)
+            && info.shape != shape
+        {
             let (key, expected, found) = (key.into(), shape.into(), info.shape.clone());
             return Err(Error::TensorShape { key, expected, found });
         }
-        let mut values = self.file.read_f32(key, info)?;
-        if let Some(scale) = self.file.scale(key)? {
-            values.par_iter_mut().for_each(|value| *value *= scale);
-        }
-        if let Some(format) = self.stored_as {
-            values.par_iter_mut().for_each(|value| *value = format.round(*value));
-        }
-        self.target.patches.apply(key, values, shape)
+        let read = self.file.read_changed(key, self.stored_as, &self.target.patches)?;
+        read.map(|(values, _)| values).ok_or_else(|| Error::MissingTensor { key: key.into() })
     }
 }

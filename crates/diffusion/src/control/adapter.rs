@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::hint::DOWNSCALE;
 use crate::blocks::{ControlSignals, Conv2d, ConvShape};
 use crate::checkpoint::control_names::ADAPTER_PREFIX;
-use crate::checkpoint::{CheckpointHeader, Shapes, UnetConfig, Weights};
+use crate::checkpoint::{CheckpointHeader, InputBlock, Shapes, UnetConfig, Weights};
 use crate::error::Result;
 
 const LEVELS: usize = 4;
@@ -158,18 +158,35 @@ impl T2iAdapter {
         }
     }
 
+    /// How often each level is half as large as the latent.
+    fn halvings(&self) -> [u32; LEVELS] {
+        match self.unshuffle {
+            16 => [1, 1, 2, 2],
+            _ => [0, 1, 2, 3],
+        }
+    }
+
     /// Says how the adapter differs from what a UNet needs, if it does.
     pub(super) fn difference(&self, unet: &UnetConfig) -> Option<String> {
-        let width = |place: Option<usize>| match place {
-            Some(block) => unet.input_blocks.get(block).map(crate::checkpoint::InputBlock::channels),
-            None => unet.middle.last().map(|block| block.out_channels),
+        let halves = |block: &&InputBlock| matches!(block, InputBlock::Downsample { .. });
+        // A place that the model has not is no wide and no large.
+        let there = |place: Option<usize>| {
+            let last = place.map_or(unet.input_blocks.len(), |block| block + 1);
+            let width = match place {
+                Some(block) => unet.input_blocks.get(block).map(InputBlock::channels),
+                None => unet.middle.last().map(|block| block.out_channels),
+            };
+            let halvings = unet.input_blocks.iter().take(last).filter(halves).count() as u32;
+            (width.unwrap_or_default(), halvings)
         };
-        let expected: Vec<_> = self.places().into_iter().map(width).collect();
-        let fits = expected.iter().zip(self.widths).all(|(expected, width)| *expected == Some(width));
-        let expected: Vec<_> = expected.into_iter().flatten().collect();
-        let widths = self.widths;
-        (!fits)
-            .then(|| format!("its levels have the widths {widths:?}, the model's blocks there {expected:?}"))
+        let ours: Vec<_> = self.widths.into_iter().zip(self.halvings()).collect();
+        let theirs: Vec<_> = self.places().into_iter().map(there).collect();
+        let show = |levels: &[(usize, u32)]| {
+            let (widths, halvings): (Vec<_>, Vec<_>) = levels.iter().copied().unzip();
+            format!("the widths {widths:?}, halved {halvings:?} times")
+        };
+        (ours != theirs)
+            .then(|| format!("its levels have {}, the model's blocks there {}", show(&ours), show(&theirs)))
     }
 
     /// # Shapes

@@ -15,12 +15,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 
-use crate::adapters::{Patches, UsedAdapter};
 use crate::blocks::AttentionPrecision;
+use crate::changes::{ModelSource, OpenModel, Patches};
 use crate::checkpoint::control_names::CONTROL_PREFIX;
-use crate::checkpoint::{
-    CheckpointHeader, Float8, Join, LoadCounter, Target, UnetConfig, WeightFile, Weights, detect,
-};
+use crate::checkpoint::{CheckpointHeader, Join, LoadCounter, Target, UnetConfig, WeightFile, Weights};
 use crate::error::{Error, Result};
 use adapter::T2iAdapter;
 pub(crate) use applied::ControlCall;
@@ -46,14 +44,6 @@ enum Network {
     Adapter(T2iAdapter),
 }
 
-/// The diffusion model whose weights a control network is a change of.
-#[derive(Debug, Clone, Copy)]
-pub struct ControlBase<'a> {
-    pub path: &'a Path,
-    pub adapters: &'a [UsedAdapter],
-    pub stored_as: Option<Float8>,
-}
-
 impl ControlNetwork {
     /// What kind of control network a file with this header holds.
     ///
@@ -63,11 +53,11 @@ impl ControlNetwork {
         ControlLayout::read(header).map(|layout| layout.kind())
     }
 
-    /// Loads a control network; `base` is needed for the kinds that say so.
+    /// Loads a control network; `base`, the model whose weights it is a change of, is needed for the kinds that say so.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the file holds none, or none that fits `base`; otherwise what reading it gives.
-    pub fn load(path: &Path, device: &Device, dtype: DType, base: Option<ControlBase<'_>>) -> Result<Self> {
+    pub fn load(path: &Path, device: &Device, dtype: DType, base: Option<&ModelSource>) -> Result<Self> {
         let file = WeightFile::open(path)?;
         let refused = |reason: String| Error::Unsupported { path: path.into(), part: PART, reason };
         let layout = ControlLayout::read(file.header()).map_err(refused)?;
@@ -79,11 +69,11 @@ impl ControlNetwork {
                 return Err(refused(reason.into()));
             }
         };
-        let base_file = base.map(|base| WeightFile::open(base.path)).transpose()?;
+        let base = base.map(ModelSource::open).transpose()?;
         let counter = LoadCounter::default();
         let target = Target { device: device.clone(), dtype, patches: Patches::default() };
         let weights = Weights::new(&file, &target, &counter, layout.prefix());
-        let network = match (layout, base.zip(base_file.as_ref())) {
+        let network = match (layout, &base) {
             (ControlLayout::Adapter(layout), _) => Network::Adapter(T2iAdapter::load(&weights, layout)?),
             (ControlLayout::Network(layout), None) => {
                 Network::ControlNet(Box::new(ControlNet::load(&weights, layout, dtype)?))
@@ -91,10 +81,9 @@ impl ControlNetwork {
             (ControlLayout::Network(layout), Some(base)) => load_over(base, &target, |base| {
                 ControlNet::load(&weights.clone().over(base, Join::Sum), layout, dtype)
             })?,
-            (ControlLayout::LowRank(layout), Some((base, base_file))) => {
-                let config = base_config(base.path, base_file)?;
-                let layout = layout.on(config, file.header()).map_err(refused)?;
-                load_over((base, base_file), &target, |base| {
+            (ControlLayout::LowRank(layout), Some(base)) => {
+                let layout = layout.on(base.config.clone(), file.header()).map_err(refused)?;
+                load_over(base, &target, |base| {
                     ControlNet::load(&weights.clone().over(base, Join::LowRank), layout, dtype)
                 })?
             }
@@ -134,25 +123,15 @@ impl ControlNetwork {
     }
 }
 
-fn base_config(path: &Path, file: &WeightFile) -> Result<UnetConfig> {
-    let detection = detect(file.header());
-    detection.unet.ok_or_else(|| Error::Unsupported {
-        path: path.into(),
-        part: "diffusion model",
-        reason: detection.family.refusal().unwrap_or_else(|| "its layout could not be read".into()),
-    })
-}
-
 /// Loads a ControlNet with the weights of a diffusion model at hand.
 fn load_over(
-    (base, file): (ControlBase<'_>, &WeightFile),
+    base: &OpenModel,
     target: &Target,
     load: impl FnOnce(&Weights<'_>) -> Result<ControlNet>,
 ) -> Result<Network> {
-    let patches = Patches::for_unet(&base_config(base.path, file)?, base.adapters)?;
-    let target = Target { patches, ..target.clone() };
+    let target = Target { patches: base.patches.clone(), ..target.clone() };
     let counter = LoadCounter::default();
-    let weights = Weights::new(file, &target, &counter, UnetConfig::PREFIX).stored_as(base.stored_as);
+    let weights = Weights::new(&base.file, &target, &counter, UnetConfig::PREFIX).stored_as(base.stored_as);
     load(&weights).map(Box::new).map(Network::ControlNet)
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{ConcatInput, Family, VectorInput, sd1, sdxl};
+use super::{ConcatInput, Family, SeenPictures, VectorInput, sd1, sdxl};
 use crate::error::{Error, Result};
 use crate::sampling::{Crop, ResizeMethod, resize_latent};
 
@@ -25,6 +25,8 @@ pub struct Extras {
     pub concat_latent: Option<Tensor>,
     /// Where that picture may change (1): `[B, H, W]` or `[B, 1, H, W]` of any size.
     pub concat_mask: Option<Tensor>,
+    /// Pictures that the prompt is shown.
+    pub pictures: Vec<SeenPictures>,
 }
 
 /// Which side of the guidance a prompt is on.
@@ -51,6 +53,8 @@ pub struct Start<'a> {
     pub latent: &'a Tensor,
     /// Where it is sampled (1): `[h, w]`, `[B, h, w]` or `[B, 1, h, w]` of any size.
     pub noise_mask: Option<&'a Tensor>,
+    /// The seed of the run, which also blurs the pictures that a prompt is shown.
+    pub seed: u64,
 }
 
 /// What the network is given besides the text.
@@ -63,7 +67,8 @@ pub struct ExtraInputs {
 }
 
 impl Family {
-    /// Builds what this family's network is given besides the text.
+    /// Builds what this family's network is given besides the text and pictures, which
+    /// [`DiffusionModel::extra_inputs`](crate::DiffusionModel::extra_inputs) adds.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if something that the family needs is missing or of a wrong shape.
@@ -77,7 +82,7 @@ impl Family {
 
     fn vector(&self, extras: &Extras, side: Side, start: &Start<'_>) -> Result<Option<Tensor>> {
         let input = self.vector_input();
-        if input == VectorInput::None {
+        if matches!(input, VectorInput::None | VectorInput::Pictures) {
             return Ok(None);
         }
         let pooled = extras.pooled.as_ref().filter(|pooled| pooled.rank() == 2).ok_or_else(|| {
@@ -206,7 +211,7 @@ mod tests {
     }
 
     fn build(family: Family, extras: &Extras, noise_mask: Option<&Tensor>) -> Result<ExtraInputs> {
-        family.extra_inputs(extras, Side::Negative, &Start { latent: &latent(2), noise_mask })
+        family.extra_inputs(extras, Side::Negative, &Start { latent: &latent(2), noise_mask, seed: 0 })
     }
 
     fn at(tensor: &Tensor, index: [usize; 4]) -> f32 {

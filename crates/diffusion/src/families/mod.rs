@@ -4,6 +4,7 @@ mod extras;
 pub mod sd1;
 pub(crate) mod sd2;
 pub mod sdxl;
+mod unclip;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::sampling::{NoiseSchedule, Prediction};
 
 pub use extras::{ExtraInputs, Extras, Side, Start};
+pub use unclip::{NoiseAugmentation, SeenPictures};
 
 /// A line of models that share layout and training conventions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Family {
     Sd1InstructPix2Pix,
     Sd2,
     Sd2Inpaint,
+    /// Conditioned on pictures as well.
+    Sd2Unclip,
     Sdxl,
     SdxlInpaint,
     SdxlInstructPix2Pix,
@@ -41,6 +45,8 @@ pub enum Support {
 /// A text encoder of a family and how its output is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextPart {
+    /// What other programs call the encoder, in names of embeddings and of saved files: `clip_l`, `clip_h`, `clip_g`.
+    pub name: &'static str,
     /// Where files keep it, the most usual place first.
     pub prefixes: &'static [&'static str],
     pub layout: ClipLayout,
@@ -60,6 +66,8 @@ pub enum VectorInput {
     Sizes,
     /// The pooled text, the sizes of the picture and an aesthetic score.
     SizesAndScore,
+    /// Pictures as an image encoder saw them, blurred by noise.
+    Pictures,
 }
 
 /// What a family takes as further channels of the latent.
@@ -72,11 +80,21 @@ pub enum ConcatInput {
     Image,
 }
 
+/// Above the highest noise level of every family that keeps something of the picture.
+const ORDINARY_SIGMA_MAX: f32 = 1000.0;
+
 /// A network's target and the noise levels it was trained on.
 #[derive(Debug, Clone)]
 pub struct Training {
     pub prediction: Prediction,
     pub schedule: NoiseSchedule,
+}
+
+impl Training {
+    /// Whether the highest level is nothing but noise.
+    pub(crate) fn has_zero_terminal_snr(&self) -> bool {
+        self.schedule.sigma_max() > ORDINARY_SIGMA_MAX
+    }
 }
 
 impl Family {
@@ -88,6 +106,7 @@ impl Family {
             Self::Sd1InstructPix2Pix => "sd1-instruct-pix2pix",
             Self::Sd2 => "sd2",
             Self::Sd2Inpaint => "sd2-inpaint",
+            Self::Sd2Unclip => "sd2-unclip",
             Self::Sdxl => "sdxl",
             Self::SdxlInpaint => "sdxl-inpaint",
             Self::SdxlInstructPix2Pix => "sdxl-instruct-pix2pix",
@@ -122,7 +141,7 @@ impl Family {
     /// A file of no known family may still hold a text encoder alone, which is CLIP-L.
     pub fn text(&self) -> &'static [TextPart] {
         match self {
-            Self::Sd2 | Self::Sd2Inpaint => &sd2::TEXT,
+            Self::Sd2 | Self::Sd2Inpaint | Self::Sd2Unclip => &sd2::TEXT,
             Self::Sdxl | Self::SdxlInpaint | Self::SdxlInstructPix2Pix => &sdxl::TEXT,
             Self::SdxlRefiner => &sdxl::REFINER_TEXT,
             Self::Sd1 | Self::Sd1Inpaint | Self::Sd1InstructPix2Pix | Self::Unknown { .. } => &sd1::TEXT,
@@ -136,13 +155,14 @@ impl Family {
 
     /// Whether attention is computed in f32 whatever the weights' type, because shorter numbers overflow.
     pub(crate) fn needs_f32_attention(&self) -> bool {
-        matches!(self, Self::Sd2 | Self::Sd2Inpaint)
+        matches!(self, Self::Sd2 | Self::Sd2Inpaint | Self::Sd2Unclip)
     }
 
     pub fn vector_input(&self) -> VectorInput {
         match self {
             Self::Sdxl | Self::SdxlInpaint | Self::SdxlInstructPix2Pix => VectorInput::Sizes,
             Self::SdxlRefiner => VectorInput::SizesAndScore,
+            Self::Sd2Unclip => VectorInput::Pictures,
             _ => VectorInput::None,
         }
     }
@@ -158,7 +178,7 @@ impl Family {
     /// Finds out what the network of a file was trained to predict, at which noise levels.
     pub(crate) fn training(&self, file: &WeightFile) -> Result<Training> {
         let (prediction, schedule) = match self {
-            Self::Sd2 => (sd2::prediction(file)?, NoiseSchedule::sd15()),
+            Self::Sd2 | Self::Sd2Unclip => (sd2::prediction(file)?, NoiseSchedule::sd15()),
             Self::Sdxl | Self::SdxlInpaint | Self::SdxlInstructPix2Pix => sdxl::prediction(file.header()),
             _ => (Prediction::Epsilon, NoiseSchedule::sd15()),
         };
@@ -174,6 +194,7 @@ impl fmt::Display for Family {
             Self::Sd1InstructPix2Pix => "Stable Diffusion 1 InstructPix2Pix",
             Self::Sd2 => "Stable Diffusion 2",
             Self::Sd2Inpaint => "Stable Diffusion 2 inpainting",
+            Self::Sd2Unclip => "Stable Diffusion 2.1 unCLIP",
             Self::Sdxl => "Stable Diffusion XL",
             Self::SdxlInpaint => "Stable Diffusion XL inpainting",
             Self::SdxlInstructPix2Pix => "Stable Diffusion XL InstructPix2Pix",

@@ -12,6 +12,7 @@ pub const DOWNSCALE: usize = 8;
 
 /// CLIP-L, its last layer; a file that holds only the encoder has it under a shorter name.
 pub(super) const TEXT: [TextPart; 1] = [TextPart {
+    name: "clip_l",
     prefixes: &[
         "cond_stage_model.transformer.text_model.",
         "cond_stage_model.transformer.",

@@ -3,13 +3,14 @@
 use candle_core::{DType, Device};
 
 use super::TextPart;
-use crate::adapters::Patches;
+use crate::changes::Patches;
 use crate::checkpoint::{ClipLayout, LoadCounter, Target, UnetConfig, WeightFile, Weights};
 use crate::error::Result;
 use crate::sampling::Prediction;
 
 /// CLIP-H, the layer before the last, normalised.
 pub(super) const TEXT: [TextPart; 1] = [TextPart {
+    name: "clip_h",
     prefixes: &["cond_stage_model.model.", "conditioner.embedders.0.model."],
     layout: ClipLayout::OpenClip,
     padding: 0,

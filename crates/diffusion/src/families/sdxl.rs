@@ -20,12 +20,13 @@ pub(crate) const REFINER_NUMBERS: usize = 5;
 
 /// CLIP-G as OpenCLIP names it, the layer before the last, not normalised.
 const fn clip_g(prefixes: &'static [&'static str]) -> TextPart {
-    TextPart { prefixes, layout: ClipLayout::OpenClip, padding: 0, layer: -2, norm: false }
+    TextPart { name: "clip_g", prefixes, layout: ClipLayout::OpenClip, padding: 0, layer: -2, norm: false }
 }
 
 /// CLIP-L and CLIP-G side by side; the pooled text is CLIP-G's.
 pub(super) const TEXT: [TextPart; 2] = [
     TextPart {
+        name: "clip_l",
         prefixes: &["conditioner.embedders.0.transformer.text_model."],
         layout: ClipLayout::HuggingFace,
         padding: crate::text::END,

@@ -1,4 +1,4 @@
-//! Guidance by what the network makes of less: a second estimate with its middle self-attention taken away or blurred.
+//! What is done to guided estimates: guidance by what the network makes of less, and formulas.
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,26 @@ pub enum AfterGuidance {
     /// # Source
     /// Hong et al. 2022 (self-attention guidance), algorithm 1; same values as ComfyUI `SelfAttentionGuidance`.
     SelfAttention { scale: f64, blur_sigma: f64 },
+    /// Takes away more or less noise than estimated.
+    ///
+    /// # Source
+    /// Ning et al. 2023 (exposure bias), eq. 14 with one factor; same values as ComfyUI `Epsilon Scaling`.
+    ScaledNoise { factor: f64 },
+    /// Scales the negative side by how much of the positive one it explains; see `CFG-Zero*`.
+    ZeroStar,
+    /// Follows the direction of the positive side more than its difference from the negative one.
+    Direction,
 }
 
 impl AfterGuidance {
     /// Whether the negative side is needed even where it cancels out.
     pub(super) fn needs_both_sides(&self) -> bool {
         matches!(self, Self::SelfAttention { .. })
+    }
+
+    /// Whether it does something where only the positive side counts.
+    pub(super) fn acts_alone(&self) -> bool {
+        matches!(self, Self::PerturbedAttention { .. } | Self::ScaledNoise { .. })
     }
 }
 

@@ -10,6 +10,7 @@ use super::after_guidance::{AfterGuidance, blur_attended};
 use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
 use super::grounding::GroundedText;
+use super::guidance_formulas::{BeforeGuidance, Memory, optimised_scale, perpendicular, towards_direction};
 use super::model_inputs::ModelInputs;
 use super::prediction::Prediction;
 use super::regions::{Placed, Region, RegionMask, Sum, place};
@@ -122,6 +123,9 @@ pub struct CfgDenoiser<'a> {
     rescale: Option<f64>,
     /// What is done to every guided estimate, in this order.
     after: &'a [AfterGuidance],
+    /// What is done to both estimates before they are joined, in this order, and what it keeps.
+    before: &'a [BeforeGuidance],
+    memories: RefCell<Vec<Memory>>,
     /// The sides at the size of the latent that was last seen.
     placed: RefCell<Option<PlacedSides>>,
 }
@@ -162,6 +166,7 @@ impl<'a> CfgDenoiser<'a> {
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, .. } => {
                 (3, vec![cfg_conds, cfg_cond2_negative])
             }
+            GuidanceRule::Perpendicular { cfg, neg_scale } => (3, vec![cfg, neg_scale]),
         };
         if let Some(cfg) = strengths.iter().find(|cfg| !cfg.is_finite()) {
             return Err(SamplingError::invalid("cfg", format!("{cfg} is not a finite number")));
@@ -180,6 +185,8 @@ impl<'a> CfgDenoiser<'a> {
             rule,
             rescale: None,
             after: &[],
+            before: &[],
+            memories: RefCell::default(),
             placed: RefCell::default(),
         })
     }
@@ -199,6 +206,13 @@ impl<'a> CfgDenoiser<'a> {
     /// Sets what is done to every guided estimate.
     pub fn after(mut self, after: &'a [AfterGuidance]) -> Self {
         self.after = after;
+        self
+    }
+
+    /// Sets what is done to both estimates before they are joined.
+    pub fn before(mut self, before: &'a [BeforeGuidance]) -> Self {
+        self.before = before;
+        self.memories = RefCell::new(vec![Memory::default(); before.len()]);
         self
     }
 
@@ -316,15 +330,37 @@ impl<'a> CfgDenoiser<'a> {
     }
 
     /// Leads from the estimate of one side towards and past that of another.
-    fn guide(&self, x: &Tensor, sigma: f64, pair: &Pair, cfg: f64) -> Result<Tensor> {
-        let mut guided = match self.rescale {
+    fn guide(&self, x: &Tensor, sigma: f64, pair: &mut Pair, cfg: f64) -> Result<Tensor> {
+        self.prepare(x, sigma, pair, cfg)?;
+        let guided = match self.rescale {
             None => toward(&pair.uncond, &pair.cond, cfg)?,
             Some(share) => rescaled(x, sigma, &pair.cond, &pair.uncond, cfg, share)?,
         };
-        for after in self.after {
-            guided = self.apply_after(after, x, sigma, pair, guided)?;
+        self.finish(x, sigma, pair, cfg, guided)
+    }
+
+    /// Changes both estimates before they are joined.
+    fn prepare(&self, x: &Tensor, sigma: f64, pair: &mut Pair, cfg: f64) -> Result<()> {
+        for (before, memory) in self.before.iter().zip(self.memories.borrow_mut().iter_mut()) {
+            [pair.cond, pair.uncond] = before.apply(memory, x, sigma, [&pair.cond, &pair.uncond], cfg)?;
         }
-        Ok(guided)
+        Ok(())
+    }
+
+    /// Changes the estimate that both were joined to.
+    fn finish(&self, x: &Tensor, sigma: f64, pair: &Pair, cfg: f64, guided: Tensor) -> Result<Tensor> {
+        self.after
+            .iter()
+            .try_fold(guided, |guided, after| self.apply_after(after, x, sigma, pair, cfg, guided))
+    }
+
+    /// Joins three sides around an empty one.
+    fn perpendicular(&self, x: &Tensor, sigma: f64, cfg: f64, neg_scale: f64) -> Result<Guided> {
+        let ([cond, uncond, empty], received) = self.evaluate_pair(x, sigma, [0, 1, 2], 1)?;
+        let mut pair = Pair { cond, uncond, sides: [0, 1], received };
+        self.prepare(x, sigma, &mut pair, cfg)?;
+        let guided = perpendicular([&pair.cond, &pair.uncond, &empty], cfg, neg_scale)?;
+        Ok(Guided { denoised: self.finish(x, sigma, &pair, cfg, guided)?, uncond: pair.uncond })
     }
 
     fn apply_after(
@@ -333,6 +369,7 @@ impl<'a> CfgDenoiser<'a> {
         x: &Tensor,
         sigma: f64,
         pair: &Pair,
+        cfg: f64,
         guided: Tensor,
     ) -> Result<Tensor> {
         let (scale, more, less) = match *after {
@@ -350,6 +387,11 @@ impl<'a> CfgDenoiser<'a> {
                 let [less] = self.evaluate(&noisy, sigma, [pair.sides[1]])?;
                 (scale, blurred, less)
             }
+            AfterGuidance::ScaledNoise { factor } => {
+                return Ok((x - ((x - guided)? / factor)?)?);
+            }
+            AfterGuidance::ZeroStar => return optimised_scale(&guided, x, &pair.cond, &pair.uncond, cfg),
+            AfterGuidance::Direction => return towards_direction(&guided, &pair.cond, &pair.uncond, cfg),
         };
         Ok((guided + (more - less)?.affine(scale, 0.0)?)?)
     }
@@ -386,14 +428,14 @@ impl<'a> CfgDenoiser<'a> {
         let (cfg_conds, cfg_negative) = strengths;
         match style {
             DualStyle::Nested => {
-                let pair = Pair { cond: first, uncond: second, sides, received };
-                let guided = self.guide(x, sigma, &pair, cfg_conds)?;
+                let mut pair = Pair { cond: first, uncond: second, sides, received };
+                let guided = self.guide(x, sigma, &mut pair, cfg_conds)?;
                 Ok((toward(&negative, &guided, cfg_negative)?, pair.uncond))
             }
             DualStyle::Regular => {
                 let difference = (first - &second)?.affine(cfg_conds, 0.0)?;
-                let pair = Pair { cond: second, uncond: negative, sides, received };
-                let base = self.guide(x, sigma, &pair, cfg_negative)?;
+                let mut pair = Pair { cond: second, uncond: negative, sides, received };
+                let base = self.guide(x, sigma, &mut pair, cfg_negative)?;
                 Ok(((base + difference)?, pair.uncond))
             }
         }
@@ -435,13 +477,13 @@ impl Denoiser for CfgDenoiser<'_> {
             GuidanceRule::Single { cfg } if is_one(cfg) && !both => {
                 let [cond] = self.evaluate(x, sigma, [0])?;
                 let pair = Pair { uncond: cond.clone(), cond, sides: [0, 1], received: None };
-                let plain = pair.cond.clone();
-                self.after
-                    .iter()
-                    .try_fold(plain, |guided, after| self.apply_after(after, x, sigma, &pair, guided))
+                let alone = self.after.iter().filter(|after| after.acts_alone());
+                alone.fold(Ok(pair.cond.clone()), |guided, after| {
+                    self.apply_after(after, x, sigma, &pair, cfg, guided?)
+                })
             }
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style: DualStyle::Regular }
-                if is_one(cfg_cond2_negative) && self.after.is_empty() =>
+                if is_one(cfg_cond2_negative) && self.after.is_empty() && self.before.is_empty() =>
             {
                 if is_one(cfg_conds) {
                     let [first] = self.evaluate(x, sigma, [0])?;
@@ -449,6 +491,17 @@ impl Denoiser for CfgDenoiser<'_> {
                 }
                 let [first, second] = self.evaluate(x, sigma, [0, 1])?;
                 toward(&second, &first, cfg_conds)
+            }
+            // Without a negative side there is less to evaluate, and without strength next to nothing.
+            GuidanceRule::Perpendicular { cfg, neg_scale }
+                if neg_scale.abs() <= 1e-9 && self.after.is_empty() && self.before.is_empty() =>
+            {
+                if is_one(cfg) {
+                    let [positive] = self.evaluate(x, sigma, [0])?;
+                    return Ok(positive);
+                }
+                let [positive, empty] = self.evaluate(x, sigma, [0, 2])?;
+                toward(&empty, &positive, cfg)
             }
             _ => Ok(self.denoise_both(x, sigma)?.denoised),
         }
@@ -458,13 +511,14 @@ impl Denoiser for CfgDenoiser<'_> {
         match self.rule {
             GuidanceRule::Single { cfg } => {
                 let ([cond, uncond], received) = self.evaluate_pair(x, sigma, [0, 1], 1)?;
-                let pair = Pair { cond, uncond, sides: [0, 1], received };
-                Ok(Guided { denoised: self.guide(x, sigma, &pair, cfg)?, uncond: pair.uncond })
+                let mut pair = Pair { cond, uncond, sides: [0, 1], received };
+                Ok(Guided { denoised: self.guide(x, sigma, &mut pair, cfg)?, uncond: pair.uncond })
             }
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style } => {
                 let (denoised, uncond) = self.dual(x, sigma, (cfg_conds, cfg_cond2_negative), style)?;
                 Ok(Guided { denoised, uncond })
             }
+            GuidanceRule::Perpendicular { cfg, neg_scale } => self.perpendicular(x, sigma, cfg, neg_scale),
         }
     }
 }

@@ -11,6 +11,8 @@ pub enum GuidanceRule {
     Single { cfg: f64 },
     /// Three sides: a first and a second positive one, and a negative one.
     Dual { cfg_conds: f64, cfg_cond2_negative: f64, style: DualStyle },
+    /// Three sides: positive, negative, and an empty one that both are measured against.
+    Perpendicular { cfg: f64, neg_scale: f64 },
 }
 
 /// What the strength of the first side is measured against.

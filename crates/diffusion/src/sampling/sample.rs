@@ -6,6 +6,7 @@ use super::after_guidance::AfterGuidance;
 use super::denoiser::{Denoiser, SampleCtx, StepInfo};
 use super::error::{Result, SamplingError};
 use super::guidance::{CfgDenoiser, ConditioningEntry, NoisePredictor};
+use super::guidance_formulas::BeforeGuidance;
 use super::inpaint::InpaintDenoiser;
 use super::noise::prepare_noise;
 use super::options::SamplerOptions;
@@ -32,6 +33,8 @@ pub struct SamplingModel<'a> {
     pub differential: Option<f64>,
     /// What is done to every guided estimate, in this order.
     pub after_guidance: &'a [AfterGuidance],
+    /// What is done to both estimates before they are joined, in this order.
+    pub before_guidance: &'a [BeforeGuidance],
 }
 
 impl<'a> SamplingModel<'a> {
@@ -46,6 +49,7 @@ impl<'a> SamplingModel<'a> {
             rescale_cfg: None,
             differential: None,
             after_guidance: &[],
+            before_guidance: &[],
         }
     }
 
@@ -55,7 +59,11 @@ impl<'a> SamplingModel<'a> {
     /// Fails on an entry that cannot be used, and unless there are as many sides as the rule joins.
     pub fn guide(&self, sides: &[&'a [ConditioningEntry]], rule: GuidanceRule) -> Result<CfgDenoiser<'a>> {
         let guide = CfgDenoiser::with_rule(self.predictor, self.schedule, sides, rule)?;
-        Ok(guide.prediction(self.prediction).rescale(self.rescale_cfg).after(self.after_guidance))
+        Ok(guide
+            .prediction(self.prediction)
+            .rescale(self.rescale_cfg)
+            .before(self.before_guidance)
+            .after(self.after_guidance))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::chunks::Token;
 use crate::blocks::{LayerNorm, Linear, Mask, attention};
 use crate::checkpoint::{ClipConfig, ClipLayout, Projection, Weights};
 use crate::error::Result;
@@ -56,10 +57,12 @@ pub(super) struct Hidden {
 }
 
 impl ClipTransformer {
-    pub(super) fn load(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+    /// Loads the transformer of a layout; `root` stands above all prefixes.
+    pub(super) fn load(root: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+        let weights = &root.below(&config.prefix);
         let (tokens, positions) = ([config.vocabulary, config.width], [config.positions, config.width]);
         let (tokens, positions, norm, layers) = match config.layout {
-            ClipLayout::HuggingFace => {
+            ClipLayout::HuggingFace | ClipLayout::HuggingFaceGelu => {
                 let embeddings = weights.part("embeddings");
                 let tokens = embeddings.get("token_embedding.weight", &tokens)?;
                 let positions = embeddings.get("position_embedding.weight", &positions)?;
@@ -74,7 +77,8 @@ impl ClipTransformer {
         let layer = |i| {
             let weights = weights.part(format_args!("{layers}.{i}"));
             match config.layout {
-                ClipLayout::HuggingFace => Layer::load_hugging_face(&weights, config),
+                ClipLayout::HuggingFace => Layer::load_hugging_face(&weights, config, Activation::QuickGelu),
+                ClipLayout::HuggingFaceGelu => Layer::load_hugging_face(&weights, config, Activation::Gelu),
                 ClipLayout::OpenClip => Layer::load_open_clip(&weights, config),
             }
         };
@@ -83,7 +87,7 @@ impl ClipTransformer {
             positions,
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
             norm: LayerNorm::load(&weights.part(norm), config.width)?,
-            projection: load_projection(weights, config)?,
+            projection: load_projection(&root.below(&config.projection_prefix), config)?,
         })
     }
 
@@ -95,11 +99,17 @@ impl ClipTransformer {
         }
     }
 
-    /// Runs `ids` (chunks of equal length) and also returns the state at `stop`.
-    pub(super) fn forward(&self, ids: &[Vec<u32>], stop: Stop, device: &Device) -> Result<Hidden> {
-        let (batch, length) = (ids.len(), ids[0].len());
-        let ids = Tensor::from_vec(ids.concat(), batch * length, device)?;
-        let embedded = self.tokens.index_select(&ids, 0)?.reshape((batch, length, ()))?;
+    /// Runs chunks of equal length and also returns the state at `stop`. `vectors` are what tokens that are none of
+    /// the vocabulary stand for, each as wide as the transformer.
+    pub(super) fn forward(
+        &self,
+        chunks: &[Vec<Token>],
+        vectors: &[Vec<f32>],
+        stop: Stop,
+        device: &Device,
+    ) -> Result<Hidden> {
+        let (batch, length) = (chunks.len(), chunks[0].len());
+        let embedded = self.embed(&chunks.concat(), vectors, device)?.reshape((batch, length, ()))?;
         let mut x = embedded.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
         let mut output = None;
         for (done, layer) in (1..).zip(&self.layers) {
@@ -113,6 +123,38 @@ impl ClipTransformer {
             output: output.unwrap_or_else(|| last.clone()).to_dtype(DType::F32)?,
             last: last.to_dtype(DType::F32)?,
         })
+    }
+}
+
+impl ClipTransformer {
+    /// The rows of the vocabulary that tokens stand for, with vectors in the places of theirs: `[T, D]`.
+    fn embed(&self, tokens: &[Token], vectors: &[Vec<f32>], device: &Device) -> Result<Tensor> {
+        let id = |token: &Token| match token {
+            Token::Id(id) => *id,
+            // Any row will do, it is replaced.
+            Token::Vector(_) => 0,
+        };
+        let ids: Vec<u32> = tokens.iter().map(id).collect();
+        let rows = self.tokens.index_select(&Tensor::new(ids, device)?, 0)?;
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for (at, token) in tokens.iter().enumerate() {
+            let Token::Vector(index) = token else { continue };
+            let vector = &vectors[*index];
+            let vector = Tensor::from_slice(vector, (1, vector.len()), device)?.to_dtype(rows.dtype())?;
+            if at > from {
+                pieces.push(rows.narrow(0, from, at - from)?);
+            }
+            pieces.push(vector);
+            from = at + 1;
+        }
+        if pieces.is_empty() {
+            return Ok(rows);
+        }
+        if from < tokens.len() {
+            pieces.push(rows.narrow(0, from, tokens.len() - from)?);
+        }
+        Ok(Tensor::cat(&pieces, 0)?)
     }
 }
 
@@ -131,7 +173,7 @@ fn load_projection(weights: &Weights<'_>, config: &ClipConfig) -> Result<Option<
 }
 
 impl Layer {
-    fn load_hugging_face(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
+    fn load_hugging_face(weights: &Weights<'_>, config: &ClipConfig, activation: Activation) -> Result<Self> {
         let (width, mlp) = (config.width, config.mlp_width);
         let projection = |name| Linear::load(&weights.part(format_args!("self_attn.{name}")), width, width);
         Ok(Self {
@@ -144,7 +186,7 @@ impl Layer {
             up: Linear::load(&weights.part("mlp.fc1"), width, mlp)?,
             down: Linear::load(&weights.part("mlp.fc2"), mlp, width)?,
             heads: config.heads,
-            activation: Activation::QuickGelu,
+            activation,
         })
     }
 

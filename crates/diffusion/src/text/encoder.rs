@@ -1,11 +1,13 @@
 //! Prompts to conditioning.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use super::bpe::{END, START};
-use super::chunks::{CHUNK_TOKENS, PromptWarning, TokenizedPrompt, WeightedToken, tokenize_padded};
+use super::chunks::{CHUNK_TOKENS, PromptWarning, Token, TokenizedPrompt, WeightedToken, tokenize_for};
 use super::clip::{ClipTransformer, Stop};
-use crate::checkpoint::{ClipConfig, Weights};
+use super::embedding::EmbeddingSet;
+use crate::changes::OpenText;
+use crate::checkpoint::{ClipConfig, LoadCounter, Target, Weights};
 use crate::error::{Error, Result};
 use crate::families::TextPart;
 
@@ -70,22 +72,19 @@ struct Tower {
 }
 
 impl ClipTextEncoder {
-    /// Loads the encoders at their prefixes, in the order their outputs are joined.
-    pub(crate) fn load(
-        weights: &Weights<'_>,
-        configs: Vec<ClipConfig>,
-        parts: &[TextPart],
-        device: &Device,
-    ) -> Result<Self> {
-        let mut towers = Vec::with_capacity(parts.len());
-        for (config, part) in configs.into_iter().zip(parts) {
-            let transformer = ClipTransformer::load(&weights.below(&config.prefix), &config)?;
-            towers.push(Tower { part: *part, config, transformer });
+    /// Loads the encoders, in the order their outputs are joined.
+    pub(crate) fn load(encoders: Vec<OpenText>, device: &Device, dtype: DType) -> Result<Self> {
+        let counter = LoadCounter::default();
+        let mut towers = Vec::with_capacity(encoders.len());
+        for OpenText { part, config, file, patches } in encoders {
+            let target = Target { device: device.clone(), dtype, patches };
+            let transformer = ClipTransformer::load(&Weights::new(&file, &target, &counter, ""), &config)?;
+            towers.push(Tower { part, config, transformer });
         }
         if towers.is_empty() {
             return Err(Error::InvalidArgument("a text encoder has at least one part".into()));
         }
-        Ok(Self { towers, device: device.clone(), weight_bytes: weights.loaded_bytes() })
+        Ok(Self { towers, device: device.clone(), weight_bytes: counter.bytes() })
     }
 
     /// The layouts of the encoders, in the order their outputs are joined.
@@ -100,7 +99,20 @@ impl ClipTextEncoder {
 
     /// Tokenizes and encodes a prompt, the same for every encoder.
     pub fn encode(&self, prompt: &str, skip: ClipSkip) -> Result<TextEncoding> {
-        let prompts = self.towers.iter().map(|tower| tower.tokenize(prompt)).collect();
+        self.encode_with(prompt, skip, &EmbeddingSet::new())
+    }
+
+    /// As [`ClipTextEncoder::encode`], with the embeddings that the prompt names.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn encode_with(
+        &self,
+        prompt: &str,
+        skip: ClipSkip,
+        embeddings: &EmbeddingSet,
+    ) -> Result<TextEncoding> {
+        let prompts = self.towers.iter().map(|tower| tower.tokenize(prompt, embeddings)).collect();
         self.encode_tokens(prompts, skip)
     }
 
@@ -108,13 +120,18 @@ impl ClipTextEncoder {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if there are not two.
-    pub fn encode_pair(&self, first: &str, second: &str, skip: ClipSkip) -> Result<TextEncoding> {
+    pub fn encode_pair(
+        &self,
+        [first, second]: [&str; 2],
+        skip: ClipSkip,
+        embeddings: &EmbeddingSet,
+    ) -> Result<TextEncoding> {
         let [one, two] = &self.towers[..] else {
             return Err(Error::InvalidArgument(
                 "a prompt in two parts needs the two text encoders of Stable Diffusion XL".into(),
             ));
         };
-        let mut prompts = vec![one.tokenize(first), two.tokenize(second)];
+        let mut prompts = vec![one.tokenize(first, embeddings), two.tokenize(second, embeddings)];
         let chunks = prompts.iter().map(|prompt| prompt.chunks.len()).max().unwrap_or(1);
         for (prompt, tower) in prompts.iter_mut().zip([one, two]) {
             prompt.chunks.resize(chunks, tower.empty_chunk());
@@ -123,7 +140,7 @@ impl ClipTextEncoder {
     }
 
     /// Encodes a tokenized prompt per encoder and joins their channels; the pooled text is the last encoder's.
-    fn encode_tokens(&self, mut prompts: Vec<TokenizedPrompt>, skip: ClipSkip) -> Result<TextEncoding> {
+    fn encode_tokens(&self, prompts: Vec<TokenizedPrompt>, skip: ClipSkip) -> Result<TextEncoding> {
         let mut embeddings = Vec::with_capacity(self.towers.len());
         let mut last_pooled = None;
         for (tower, prompt) in self.towers.iter().zip(&prompts) {
@@ -131,22 +148,28 @@ impl ClipTextEncoder {
             embeddings.push(embedding);
             last_pooled = Some(pooled);
         }
+        let mut warnings: Vec<PromptWarning> = Vec::new();
+        for warning in prompts.into_iter().flat_map(|prompt| prompt.warnings) {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
         Ok(TextEncoding {
             embedding: Tensor::cat(&embeddings, D::Minus1)?,
             pooled: last_pooled.expect("there is at least one encoder, `load` checks it"),
-            warnings: std::mem::take(&mut prompts[0].warnings),
+            warnings,
         })
     }
 }
 
 impl Tower {
-    fn tokenize(&self, prompt: &str) -> TokenizedPrompt {
-        tokenize_padded(prompt, self.part.padding)
+    fn tokenize(&self, prompt: &str, embeddings: &EmbeddingSet) -> TokenizedPrompt {
+        tokenize_for(prompt, &self.part, self.config.width, embeddings)
     }
 
     fn empty_chunk(&self) -> Vec<WeightedToken> {
-        let mut chunk = vec![WeightedToken { id: self.part.padding, weight: 1.0 }; CHUNK_TOKENS];
-        (chunk[0].id, chunk[1].id) = (START, END);
+        let mut chunk = vec![WeightedToken::new(self.part.padding, 1.0); CHUNK_TOKENS];
+        (chunk[0].token, chunk[1].token) = (Token::Id(START), Token::Id(END));
         chunk
     }
 
@@ -156,10 +179,10 @@ impl Tower {
     /// As ComfyUI: chunks are encoded apart and joined along the sequence; a weighted token is moved along the line
     /// from the empty prompt's state at its position.
     fn encode(&self, prompt: &TokenizedPrompt, skip: ClipSkip, device: &Device) -> Result<(Tensor, Tensor)> {
-        let ids = |chunk: &Vec<WeightedToken>| chunk.iter().map(|token| token.id).collect::<Vec<u32>>();
-        let mut chunks: Vec<Vec<u32>> = prompt.chunks.iter().map(ids).collect();
+        let tokens = |chunk: &Vec<WeightedToken>| chunk.iter().map(|token| token.token).collect::<Vec<_>>();
+        let mut chunks: Vec<Vec<Token>> = prompt.chunks.iter().map(tokens).collect();
         let count = chunks.len();
-        let end = chunks.first().and_then(|chunk| chunk.iter().position(|&id| id == END));
+        let end = chunks.first().and_then(|chunk| chunk.iter().position(|&token| token == Token::Id(END)));
         let well_formed = chunks.iter().all(|chunk| chunk.len() == CHUNK_TOKENS);
         let (Some(end), true) = (end, well_formed) else {
             return Err(Error::InvalidArgument(format!(
@@ -168,9 +191,12 @@ impl Tower {
         };
         let weighted = prompt.chunks.iter().flatten().any(|token| token.weight != 1.0);
         if weighted {
-            chunks.push(ids(&self.empty_chunk()));
+            chunks.push(tokens(&self.empty_chunk()));
         }
-        let hidden = self.transformer.forward(&chunks, skip.stop(self.config.layers, &self.part), device)?;
+        let hidden = {
+            let stop = skip.stop(self.config.layers, &self.part);
+            self.transformer.forward(&chunks, &prompt.vectors, stop, device)?
+        };
         let mut embedding = hidden.output.narrow(0, 0, count)?;
         if weighted {
             let empty = hidden.output.narrow(0, count, 1)?;

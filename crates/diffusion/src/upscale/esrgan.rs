@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::mirror;
 use crate::blocks::{Conv2d, ConvShape};
 use crate::checkpoint::Weights;
 use crate::error::Result;
@@ -199,14 +200,5 @@ fn leaky(x: &Tensor) -> Result<Tensor> {
 
 /// Folds squares of `by` pixels into channels, after mirroring sides up to a multiple of `by`.
 fn fold(picture: &Tensor, by: usize) -> Result<Tensor> {
-    let mut x = picture.clone();
-    for dim in [2, 3] {
-        let size = x.dim(dim)?;
-        for extra in 0..size.next_multiple_of(by) - size {
-            // Mirrored without repeating the border; a picture of one pixel has only that to give.
-            let mirror = size.saturating_sub(2 + extra);
-            x = Tensor::cat(&[&x, &x.narrow(dim, mirror, 1)?], dim)?;
-        }
-    }
-    Ok(candle_nn::ops::pixel_unshuffle(&x.contiguous()?, by)?)
+    Ok(candle_nn::ops::pixel_unshuffle(&mirror(picture, by)?.contiguous()?, by)?)
 }

@@ -1,19 +1,19 @@
-//! Networks that enlarge pictures: the ESRGAN line and its compact successor.
+//! Networks that enlarge pictures: the ESRGAN line, its compact successor, and SwinIR.
 
 mod compact;
 mod esrgan;
-mod tiles;
+mod swinir;
 
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::adapters::Patches;
+use crate::changes::Patches;
 use crate::checkpoint::{CheckpointHeader, LoadCounter, Target, WeightFile, Weights};
 use crate::error::{Error, Result};
 use compact::Compact;
 use esrgan::Esrgan;
-pub use tiles::{Tile, TilePlan};
+use swinir::SwinIr;
 
 /// What training tools wrap their weights in.
 const WRAPPERS: [&str; 5] = ["", "params_ema.", "params.", "state_dict.", "module."];
@@ -22,6 +22,7 @@ const WRAPPERS: [&str; 5] = ["", "params_ema.", "params.", "state_dict.", "modul
 enum Network {
     Esrgan(Esrgan),
     Compact(Compact),
+    SwinIr(Box<SwinIr>),
 }
 
 /// A loaded upscaler.
@@ -48,6 +49,7 @@ impl Upscaler {
         let network = match kind {
             Kind::Esrgan(layout) => Network::Esrgan(Esrgan::load(&weights, &layout)?),
             Kind::Compact(layout) => Network::Compact(Compact::load(&weights, layout)?),
+            Kind::SwinIr(layout) => Network::SwinIr(Box::new(SwinIr::load(&weights, layout)?)),
         };
         Ok(Self { network, weight_bytes: counter.bytes(), device: device.clone(), dtype })
     }
@@ -62,6 +64,7 @@ impl Upscaler {
         match &self.network {
             Network::Esrgan(network) => network.factor(),
             Network::Compact(network) => network.factor(),
+            Network::SwinIr(network) => network.factor(),
         }
     }
 
@@ -80,6 +83,7 @@ impl Upscaler {
         match &self.network {
             Network::Esrgan(network) => network.width(),
             Network::Compact(network) => network.width(),
+            Network::SwinIr(network) => network.width(),
         }
     }
 
@@ -102,6 +106,7 @@ impl Upscaler {
         let y = match &self.network {
             Network::Esrgan(network) => network.forward(&x)?,
             Network::Compact(network) => network.forward(&x)?,
+            Network::SwinIr(network) => network.forward(&x)?,
         };
         Ok(y.to_dtype(DType::F32)?)
     }
@@ -110,6 +115,7 @@ impl Upscaler {
 enum Kind {
     Esrgan(esrgan::Layout),
     Compact(compact::Layout),
+    SwinIr(swinir::Layout),
 }
 
 fn detect(header: &CheckpointHeader) -> Result<(&'static str, Kind), String> {
@@ -121,6 +127,25 @@ fn detect(header: &CheckpointHeader) -> Result<(&'static str, Kind), String> {
         if let Some(layout) = compact::Layout::detect(&shape)? {
             return Ok((prefix, Kind::Compact(layout)));
         }
+        if let Some(layout) = swinir::Layout::detect(&shape)? {
+            return Ok((prefix, Kind::SwinIr(layout)));
+        }
     }
-    Err("its layers are not those of ESRGAN, Real-ESRGAN, BSRGAN or Compact".into())
+    Err("its layers are not those of ESRGAN, Real-ESRGAN, BSRGAN, Compact or SwinIR".into())
+}
+
+/// Fills sides up to a multiple of `step` by mirroring the picture at its far border.
+fn mirror(picture: &Tensor, step: usize) -> Result<Tensor> {
+    let mut x = picture.clone();
+    for dim in [2, 3] {
+        let size = x.dim(dim)?;
+        // Mirrored without repeating the border, back and forth where the picture is too small for one way.
+        let turn = (2 * size).saturating_sub(2).max(1);
+        let place = |i: usize| (i % turn).min(turn - i % turn) as u32;
+        let index: Vec<u32> = (0..size.next_multiple_of(step)).map(place).collect();
+        if index.len() > size {
+            x = x.contiguous()?.index_select(&Tensor::new(index, x.device())?, dim)?;
+        }
+    }
+    Ok(x)
 }

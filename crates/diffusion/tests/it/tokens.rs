@@ -1,8 +1,8 @@
 //! The tokenizer against 63 recorded prompts.
 
-use comfy_diffusion::text::{CHUNK_TOKENS, WeightedToken, tokenize};
+use comfy_diffusion::text::{CHUNK_TOKENS, Token, WeightedToken, tokenize};
 
-const END: WeightedToken = WeightedToken { id: 49407, weight: 1.0 };
+const END: WeightedToken = WeightedToken { token: Token::Id(49407), weight: 1.0 };
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -17,7 +17,7 @@ fn all_recorded_prompts_agree() {
     assert_eq!(cases.len(), 63);
     for case in cases {
         let found = tokenize(&case.prompt);
-        let known = |&(id, weight): &(Option<u32>, f64)| Some(WeightedToken { id: id?, weight });
+        let known = |&(id, weight): &(Option<u32>, f64)| Some(WeightedToken::new(id?, weight));
         let mut vectors = 0;
         let mut expected: Vec<Vec<WeightedToken>> = Vec::new();
         for chunk in &case.chunks {

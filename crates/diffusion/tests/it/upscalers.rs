@@ -8,6 +8,7 @@ use comfy_diffusion::Error;
 use comfy_diffusion::upscale::Upscaler;
 
 use crate::compare::assert_close;
+use crate::scattered::{self, fixture};
 
 /// A key of Real-ESRGAN under its name in the original release.
 fn old_name(key: &str) -> String {
@@ -54,6 +55,20 @@ fn every_architecture_and_naming_gives_the_reference_picture() {
         assert_eq!(upscaler.factor(), factor, "{name}");
         let found = upscaler.forward(&all["picture"]).unwrap();
         assert_close(name, &found, &all[&format!("expected.{name}")], 1e-5);
+    }
+}
+
+#[test]
+fn transformers_over_windows_give_the_reference_picture() {
+    let goldens = candle_core::safetensors::load(fixture("swinir.safetensors"), &Device::Cpu).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, factor) in [("classical", 4), ("tripled", 3), ("light", 2), ("real", 4), ("jpeg", 1)] {
+        let file = folder.path().join(format!("{name}.safetensors"));
+        candle_core::safetensors::save(&scattered::weights("swinir.json", name, 1.0), &file).unwrap();
+        let upscaler = Upscaler::load(&file, &Device::Cpu, DType::F32).unwrap();
+        assert_eq!(upscaler.factor(), factor, "{name}");
+        let found = upscaler.forward(&goldens["picture"]).unwrap();
+        assert_close(name, &found, &goldens[name], 2e-5);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::Known;
 use super::error::NodeError;
+use super::files::listed_name;
 use super::literal::{bad_link, convert, shown_config};
 use super::python::{python_repr, python_type};
 use crate::workflow::ApiGraph;
-use crate::{CatalogNode, Input, InputGroup, InputSpec, Link, Literal, NodeId, Widget};
+use crate::{CatalogNode, ComboOption, Digest, Input, InputGroup, InputSpec, Link, Literal, NodeId, Widget};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -187,15 +188,37 @@ fn fingerprint(
         if input.group == InputGroup::Hidden && input.socket == "UNIQUE_ID" {
             parts.insert("node_id".into(), id?.to_string());
         }
+        if let Some(Widget::Text { mentions: Some(mentions), .. }) = &input.widget {
+            let files: Vec<&ComboOption> = match inputs.get(&input.name) {
+                None => Vec::new(),
+                Some(Input::Literal(Literal::Text(text))) => mentions.in_text(text).collect(),
+                // The text is not known yet, so any of them may be named.
+                Some(_) => mentions.files.iter().collect(),
+            };
+            if !files.is_empty() {
+                parts.insert(format!("files {}", input.name), all_of(&files)?);
+            }
+        }
         let Some(Widget::Combo { options, folder: Some(_), .. }) = &input.widget else { continue };
         match inputs.get(&input.name) {
             None => {}
             Some(Input::Literal(Literal::Text(chosen))) => {
-                let option = options.iter().find(|option| option.value == *chosen)?;
+                // A file that is not listed may change unseen, so what comes of it is not reused.
+                let is_chosen = |name: &str| name == chosen || name == listed_name(chosen);
+                let option = options.iter().find(|option| is_chosen(&option.value))?;
                 parts.insert(format!("file {}", input.name), option.fingerprint.clone()?);
             }
             Some(_) => return None,
         }
     }
     Some(parts)
+}
+
+/// One fingerprint for several files, or `None` when one of them has none.
+fn all_of(files: &[&ComboOption]) -> Option<String> {
+    let mut text = String::new();
+    for file in files {
+        text.push_str(&format!("{}\0{}\0", file.value, file.fingerprint.as_ref()?));
+    }
+    Some(Digest::of(text.as_bytes()).to_string())
 }

@@ -1,6 +1,7 @@
 //! Constants: conversion to the type of their input, then the limits of its widget.
 
 use super::error::NodeError;
+use super::files::{leads_elsewhere, listed_name};
 use super::python::{python_float, python_repr, python_str, python_type};
 use crate::object_info::input_config;
 use crate::{InputSpec, Literal, Widget};
@@ -18,7 +19,10 @@ pub(super) fn convert(input: &InputSpec, value: &Value) -> Result<Literal, Box<N
     // A list has to be wrapped, because a bare list means a link.
     let value = value.get("__value__").unwrap_or(value);
     if let Some(Widget::Combo { options, open, upload, .. }) = &input.widget {
-        let chosen = value.as_str().filter(|text| *open || options.iter().any(|o| o.value == *text));
+        let is_listed = |name: &str| options.iter().any(|option| option.value == name);
+        let is_file =
+            |name: &str| upload.is_some() && (is_listed(listed_name(name)) || leads_elsewhere(name));
+        let chosen = value.as_str().filter(|text| *open || is_listed(text) || is_file(text));
         return match (chosen, upload) {
             (Some(text), _) => Ok(Literal::Text(text.into())),
             (None, Some(_)) => Err(no_such_file(input, value)),
@@ -30,6 +34,8 @@ pub(super) fn convert(input: &InputSpec, value: &Value) -> Result<Literal, Box<N
         "FLOAT" => to_float(value).map(Literal::Float),
         "STRING" => Ok(Literal::Text(python_str(value))),
         "BOOLEAN" => Ok(Literal::Bool(is_true(value))),
+        // A field that the page shows in its own way, such as a camera, and sends as text.
+        _ if matches!(input.widget, Some(Widget::Text { .. })) => Ok(Literal::Text(python_str(value))),
         _ => return any_scalar(input, value),
     };
     let literal = literal.map_err(|problem| invalid_type(input, value, &problem))?;
@@ -258,6 +264,24 @@ mod tests {
         ] {
             check(&flag, value, Ok(expected.into()));
         }
+    }
+
+    #[test]
+    fn files_may_be_in_other_folders() {
+        let mut file = InputSpec::file("image", "input");
+        if let Some(Widget::Combo { options, upload, .. }) = &mut file.widget {
+            *options = vec!["x.png".into()];
+            *upload = Some("image".into());
+        }
+        for name in ["x.png", "x.png [input]", "x.png [output]", "sub/y.png", "sub/y.png [temp]"] {
+            check(&file, json!(name), Ok(name.into()));
+        }
+        for name in ["y.png", "../y.png", "a/../../y.png [output]", "/y.png", "sub/"] {
+            check(&file, json!(name), Err("custom_validation_failed"));
+        }
+        let mut camera = InputSpec::text("image", "");
+        camera.socket = "WEBCAM".into();
+        check(&camera, json!("webcam/1.png [temp]"), Ok("webcam/1.png [temp]".into()));
     }
 
     #[test]

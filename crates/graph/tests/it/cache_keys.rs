@@ -1,7 +1,9 @@
 //! Cache keys: blind to names and order, sensitive to everything that changes a result.
 
 use crate::specs::{catalog, catalog_of, file, specs, text_to_image, valid};
-use comfy_graph::{CacheKey, Catalog, Input, Literal, NodeId, NodeSpec, ValidGraph, cache_keys};
+use comfy_graph::{
+    CacheKey, Catalog, ComboOption, Input, InputSpec, Literal, NodeId, NodeSpec, ValidGraph, cache_keys,
+};
 use indexmap::IndexMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -111,6 +113,34 @@ fn class_slot_file_version_and_stage_matter() {
     let mut swapped = text_to_image();
     swapped["3"]["inputs"]["positive"] = json!(["7", 0]);
     assert_ne!(key_of(&valid(&catalog(), &swapped), "9"), base);
+}
+
+#[test]
+fn files_that_a_prompt_names_matter() {
+    let key = |prompt: &str, files: &[(&str, &str)]| {
+        let mut specs = specs();
+        let encode = specs.iter_mut().find(|spec| spec.class == "CLIPTextEncode").unwrap();
+        let text = encode.inputs.iter_mut().find(|input| input.name == "text").unwrap();
+        *text = InputSpec::prompt("text").mentioning("embedding:", "embeddings");
+        let Some(comfy_graph::Widget::Text { mentions: Some(mentions), .. }) = &mut text.widget else {
+            panic!()
+        };
+        let option = |(name, version): &(&str, &str)| ComboOption {
+            value: (*name).into(),
+            fingerprint: Some((*version).into()),
+        };
+        mentions.files = files.iter().map(option).collect();
+        let mut graph = text_to_image();
+        graph["6"]["inputs"]["text"] = json!(prompt);
+        key_of(&valid(&catalog_of(specs), &graph), "6")
+    };
+    let named = "a (embedding:sub/style:1.2)";
+    let base = key(named, &[("sub/style.pt", "1"), ("other.pt", "1")]);
+    assert_eq!(key(named, &[("sub/style.pt", "1"), ("other.pt", "2")]), base);
+    assert_ne!(key(named, &[("sub/style.pt", "2"), ("other.pt", "1")]), base);
+    // A file that was missing when the prompt was encoded.
+    assert_ne!(key(named, &[("other.pt", "1")]), base);
+    assert_eq!(key("a cat", &[("sub/style.pt", "1")]), key("a cat", &[]));
 }
 
 #[test]

@@ -2,13 +2,13 @@
 //!
 //! # Source
 //! Pillow's resampling (HPND licence): weights scaled by 2^22 and rounded, levels rounded and clipped after each
-//! pass, columns of a row first, a pass left out where that side keeps its size.
+//! pass, columns of a row first, a pass left out where that side keeps its size, colours multiplied by their alpha.
 
 use std::f64::consts::PI;
 
 use super::Window;
 use crate::error::Result;
-use crate::pixels::{PixelView, Pixels, to_levels_truncating};
+use crate::pixels::{Channels, PixelView, Pixels, to_levels_truncating};
 
 const LOBES: f64 = 3.0;
 const FRACTION_BITS: u32 = 22;
@@ -26,16 +26,41 @@ pub(super) fn resize(
     (width, height): (usize, usize),
 ) -> Result<Pixels<f32>> {
     let channels = image.channels().count();
-    let levels = window_levels(image, window);
+    let mut levels = window_levels(image, window);
+    let has_alpha = image.channels() == Channels::Rgba;
+    if has_alpha {
+        levels.as_chunks_mut::<4>().0.iter_mut().for_each(premultiply);
+    }
     let levels =
         if width == window.width { levels } else { resize_rows(&levels, window.width, width, channels) };
-    let levels = if height == window.height {
+    let mut levels = if height == window.height {
         levels
     } else {
         resize_columns(&levels, window.height, height, width * channels)
     };
+    if has_alpha {
+        levels.as_chunks_mut::<4>().0.iter_mut().for_each(unmultiply);
+    }
     let samples = levels.into_iter().map(|level| f32::from(level) / 255.0).collect();
     Pixels::new(width, height, image.channels(), samples)
+}
+
+/// Scales colours by their opacity, so that what cannot be seen does not bleed into what can.
+fn premultiply([red, green, blue, alpha]: &mut [u8; 4]) {
+    for colour in [red, green, blue] {
+        // Rounded division by 255 in the integers.
+        let product = u32::from(*colour) * u32::from(*alpha) + 128;
+        *colour = (((product >> 8) + product) >> 8) as u8;
+    }
+}
+
+fn unmultiply([red, green, blue, alpha]: &mut [u8; 4]) {
+    if matches!(*alpha, 0 | 255) {
+        return;
+    }
+    for colour in [red, green, blue] {
+        *colour = (255 * u32::from(*colour) / u32::from(*alpha)).min(255) as u8;
+    }
 }
 
 fn window_levels(image: PixelView<'_, f32>, window: Window) -> Vec<u8> {

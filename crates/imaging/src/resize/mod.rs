@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{ImagingError, Result};
-use crate::pixels::{Channels, PixelView, Pixels};
+use crate::pixels::{PixelView, Pixels};
 
 mod lanczos;
 mod taps;
@@ -127,8 +127,8 @@ pub fn scaled_size(source: (usize, usize), width: usize, height: usize) -> Optio
 /// half-pixel centres, or Pillow's `LANCZOS` on truncated 8-bit levels.
 ///
 /// # Errors
-/// [`ImagingError::InvalidArgument`] for an empty target or `lanczos` with alpha, [`ImagingError::TooLarge`] for a
-/// target of more than 16384 x 16384 pixels.
+/// [`ImagingError::InvalidArgument`] for an empty target, [`ImagingError::TooLarge`] for a target of more than
+/// 16384 x 16384 pixels.
 pub fn resize(image: PixelView<'_, f32>, order: &Resize) -> Result<Pixels<f32>> {
     let Resize { method, width, height, crop } = *order;
     if width == 0 || height == 0 {
@@ -151,13 +151,6 @@ pub fn resize(image: PixelView<'_, f32>, order: &Resize) -> Result<Pixels<f32>> 
         Crop::Center => Window::centred((image.width(), image.height()), (width, height)),
     };
     if method == ResizeMethod::Lanczos {
-        if image.channels() == Channels::Rgba {
-            return Err(ImagingError::InvalidArgument {
-                name: "channels",
-                found: "RGBA".to_owned(),
-                expected: "gray or RGB for `lanczos`",
-            });
-        }
         return lanczos::resize(image, window, (width, height));
     }
     taps::resize(image, window, (width, height), method)

@@ -1,6 +1,24 @@
 //! The nodes of this stage, a file per category.
 
+mod animation;
+mod batch;
+mod compare;
+mod compositing;
 mod image;
+mod latent_files;
+mod load;
+mod logic;
+mod mask;
+mod mask_changes;
+mod postprocessing;
+mod preprocessors;
+mod preview_any;
+mod primitives;
+mod regex;
+mod save;
+mod stitch;
+mod strings;
+mod transform;
 mod upscaling;
 
 use std::sync::LazyLock;
@@ -11,8 +29,35 @@ use crate::state::ImageState;
 
 type ImageNode = &'static dyn Node<ImageState>;
 
+/// The largest side that a person may ask for, in pixels.
+const MAX_SIDE_PX: i128 = 16_384;
+
 /// Returns every node of the stage.
 pub fn all() -> &'static [ImageNode] {
-    static ALL: LazyLock<Vec<ImageNode>> = LazyLock::new(|| [image::NODES, upscaling::NODES].concat());
+    static ALL: LazyLock<Vec<ImageNode>> = LazyLock::new(|| {
+        [
+            load::NODES,
+            save::NODES,
+            animation::NODES,
+            latent_files::NODES,
+            image::NODES,
+            batch::NODES,
+            upscaling::NODES,
+            transform::NODES,
+            stitch::NODES,
+            postprocessing::NODES,
+            preprocessors::NODES,
+            mask::NODES,
+            mask_changes::NODES,
+            compositing::NODES,
+            primitives::NODES,
+            strings::NODES,
+            regex::NODES,
+            preview_any::NODES,
+            compare::NODES,
+            logic::NODES,
+        ]
+        .concat()
+    });
     &ALL
 }

@@ -1,66 +1,112 @@
 //! Category `image/upscaling`: resizing.
 
-use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
-use comfy_imaging::{Crop, Resize, ResizeMethod, resize, scaled_size};
-use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
+use comfy_graph::{InputSpec, NodeSpec};
+use comfy_imaging::{Crop, ResizeMethod, scaled_size};
+use comfy_stage::{Ctx, FnNode, Inputs, NodeError, Outputs};
 
-use crate::pictures::{Batch, imaging_error, tensor};
+use crate::pictures::{Pictures, Size, imaging_error};
 use crate::state::ImageState;
 
-pub(super) const NODES: &[super::ImageNode] = &[&ImageScale];
+use super::MAX_SIDE_PX;
 
-/// The largest side that a person may ask for.
-const MAX_SIDE_PX: i128 = 16_384;
+pub(super) const NODES: &[super::ImageNode] = &[
+    &FnNode { spec: scale_spec, run: scale },
+    &FnNode { spec: scale_by_spec, run: scale_by },
+    &FnNode { spec: to_max_dimension_spec, run: to_max_dimension },
+    &FnNode { spec: to_total_pixels_spec, run: to_total_pixels },
+];
 
-/// The most samples of one result: 4 GiB of f32.
-const MAX_SAMPLES: usize = 1 << 30;
+const CATEGORY: &str = "image/upscaling";
 
-struct ImageScale;
+fn methods() -> InputSpec {
+    InputSpec::combo("upscale_method", &ResizeMethod::ALL.map(ResizeMethod::name))
+}
 
-impl Node<ImageState> for ImageScale {
-    fn spec(&self) -> NodeSpec {
-        NodeSpec {
-            class: "ImageScale".into(),
-            display_name: "Upscale Image".into(),
-            category: "image/upscaling".into(),
-            version: 1,
-            inputs: vec![
-                InputSpec::socket("image", "IMAGE"),
-                InputSpec::combo("upscale_method", &ResizeMethod::ALL.map(ResizeMethod::name)),
-                InputSpec::int("width", 512, (0, MAX_SIDE_PX), 1),
-                InputSpec::int("height", 512, (0, MAX_SIDE_PX), 1),
-                InputSpec::combo("crop", &Crop::ALL.map(Crop::name)),
-            ],
-            outputs: vec![OutputSpec::of("IMAGE")],
-            ..NodeSpec::default()
-        }
+fn method(inputs: &Inputs) -> Result<ResizeMethod, NodeError> {
+    inputs.text("upscale_method")?.parse().map_err(imaging_error)
+}
+
+fn scale_spec() -> NodeSpec {
+    let inputs = vec![
+        InputSpec::socket("image", "IMAGE"),
+        methods(),
+        InputSpec::int("width", 512, (0, MAX_SIDE_PX), 1),
+        InputSpec::int("height", 512, (0, MAX_SIDE_PX), 1),
+        InputSpec::combo("crop", &Crop::ALL.map(Crop::name)),
+    ];
+    NodeSpec::new("ImageScale", CATEGORY, inputs, &["IMAGE"])
+        .titled("Upscale Image")
+        .about("Resizes pictures. A side of 0 keeps the proportions.")
+}
+
+fn scale(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
+    let image = Pictures::image(inputs, "image")?;
+    let crop: Crop = inputs.text("crop")?.parse().map_err(imaging_error)?;
+    let method = method(inputs)?;
+    let asked = (inputs.int_as("width")?, inputs.int_as("height")?);
+    match scaled_size((image.width, image.height), asked.0, asked.1) {
+        None => image.one_image(),
+        Some((width, height)) => image.resized(ctx, Size { width, height }, method, crop)?.one_image(),
     }
+}
 
-    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
-        let image = inputs.image("image")?;
-        let batch = Batch::new(image)?;
-        let method: ResizeMethod = inputs.text("upscale_method")?.parse().map_err(imaging_error)?;
-        let crop: Crop = inputs.text("crop")?.parse().map_err(imaging_error)?;
-        let asked = (inputs.int_as("width")?, inputs.int_as("height")?);
-        let Some((width, height)) = scaled_size((batch.width, batch.height), asked.0, asked.1) else {
-            return Ok(Outputs::one(Data::Image(image.clone())));
-        };
-        let (count, channels) = (batch.pictures().len(), batch.channels.count());
-        let samples = [count, height, width, channels].into_iter().try_fold(1_usize, usize::checked_mul);
-        if samples.is_none_or(|samples| samples > MAX_SAMPLES) {
-            return Err(NodeError::invalid(format!(
-                "{count} pictures of {width}x{height} would be larger than the limit of {MAX_SAMPLES} samples"
-            )));
-        }
-        let mut scaled = Vec::new();
-        for (picture, done) in batch.pictures().zip(1..) {
-            ctx.check_cancelled()?;
-            let order = Resize { method, width, height, crop };
-            scaled.extend(resize(batch.view(picture)?, &order).map_err(imaging_error)?.into_data());
-            if count > 1 {
-                ctx.progress(done, count as u64);
-            }
-        }
-        Ok(Outputs::one(Data::Image(tensor(vec![count, height, width, channels], scaled)?)))
-    }
+fn scale_by_spec() -> NodeSpec {
+    let factor = InputSpec::float("scale_by", 1.0, (0.01, 8.0), 0.01, None);
+    let inputs = vec![InputSpec::socket("image", "IMAGE"), methods(), factor];
+    NodeSpec::new("ImageScaleBy", CATEGORY, inputs, &["IMAGE"])
+        .titled("Upscale Image By")
+        .about("Resizes pictures by a factor.")
+}
+
+fn scale_by(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
+    let image = Pictures::image(inputs, "image")?;
+    let size = scaled(image.size(), inputs.float("scale_by")?);
+    image.resized(ctx, size, method(inputs)?, Crop::Disabled)?.one_image()
+}
+
+fn scaled(size: Size, factor: f64) -> Size {
+    let side = |side: usize| (side as f64 * factor).round_ties_even() as usize;
+    Size { width: side(size.width), height: side(size.height) }
+}
+
+fn to_max_dimension_spec() -> NodeSpec {
+    // Bilinear is listed twice, as in ComfyUI, so that lists compare equal.
+    let methods = ["area", "lanczos", "bilinear", "nearest-exact", "bilinear", "bicubic"];
+    let inputs = vec![
+        InputSpec::socket("image", "IMAGE"),
+        InputSpec::combo("upscale_method", &methods),
+        InputSpec::int("largest_size", 512, (0, MAX_SIDE_PX), 1),
+    ];
+    NodeSpec::new("ImageScaleToMaxDimension", CATEGORY, inputs, &["IMAGE"])
+        .about("Resizes pictures so that the longer side has a given length.")
+}
+
+fn to_max_dimension(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
+    let image = Pictures::image(inputs, "image")?;
+    let largest: usize = inputs.int_as("largest_size")?;
+    let follow =
+        |own: usize, longer: usize| (own as f64 / longer as f64 * largest as f64).round_ties_even() as usize;
+    let size = if image.height > image.width {
+        Size { width: follow(image.width, image.height), height: largest }
+    } else if image.width > image.height {
+        Size { width: largest, height: follow(image.height, image.width) }
+    } else {
+        Size { width: largest, height: largest }
+    };
+    image.resized(ctx, size, method(inputs)?, Crop::Disabled)?.one_image()
+}
+
+fn to_total_pixels_spec() -> NodeSpec {
+    let amount = InputSpec::float("megapixels", 1.0, (0.01, 16.0), 0.01, None)
+        .tooltip("How many pixels the result has, in units of 1024 x 1024.");
+    let inputs = vec![InputSpec::socket("image", "IMAGE"), methods(), amount];
+    NodeSpec::new("ImageScaleToTotalPixels", CATEGORY, inputs, &["IMAGE"])
+        .about("Resizes pictures to about a number of pixels, keeping the proportions.")
+}
+
+fn to_total_pixels(inputs: &Inputs, ctx: &Ctx<'_, ImageState>) -> Result<Outputs, NodeError> {
+    let image = Pictures::image(inputs, "image")?;
+    let total = (inputs.float("megapixels")? * 1024.0 * 1024.0).trunc();
+    let size = scaled(image.size(), (total / (image.width * image.height) as f64).sqrt());
+    image.resized(ctx, size, method(inputs)?, Crop::Disabled)?.one_image()
 }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod goldens;
 mod nodes;
 mod saving;
+mod texts;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -66,6 +68,14 @@ impl Stage {
         answer.nodes.into_iter().map(|node| NodeSpec::try_from(node).unwrap()).collect()
     }
 
+    async fn spec(&mut self, class: &str) -> NodeSpec {
+        self.specs()
+            .await
+            .into_iter()
+            .find(|spec| spec.class == class)
+            .unwrap_or_else(|| panic!("no `{class}`"))
+    }
+
     /// Runs a group for a job, with a small workflow to be stored in pictures.
     async fn run(&mut self, job: &str, nodes: Vec<pb::StageNode>) -> Ran {
         let request = pb::RunStageRequest {
@@ -118,6 +128,12 @@ struct LiteralValue(Literal);
 impl From<&str> for LiteralValue {
     fn from(text: &str) -> Self {
         Self(Literal::Text(text.into()))
+    }
+}
+
+impl From<Literal> for LiteralValue {
+    fn from(literal: Literal) -> Self {
+        Self(literal)
     }
 }
 

@@ -1,48 +1,32 @@
 //! Specs as ComfyUI has them, loading, scaling, inverting.
 
-use comfy_graph::object_info::object_info;
-use comfy_graph::{CatalogNode, ErrorCode};
+use comfy_graph::ErrorCode;
 use comfy_imaging::Channels;
 use comfy_stage::Data;
-use serde_json::Value;
+use comfy_testkit::specs::differences_from_comfyui;
 
 use crate::{Stage, link, literal, node, png};
 
-/// Removes what is our own wording, and a step of one, which is said by leaving it out.
-fn without_words(info: &mut Value) {
-    info.as_object_mut().unwrap().remove("description");
-    for group in info["input"].as_object_mut().unwrap().values_mut() {
-        for config in group.as_object_mut().unwrap().values_mut() {
-            if let Some(options) = config.get_mut(1).and_then(Value::as_object_mut) {
-                options.remove("tooltip");
-                if options.get("step") == Some(&serde_json::json!(1)) {
-                    options.shift_remove("step");
-                }
-            }
-        }
-    }
-}
+/// Where a spec differs on purpose, and why.
+const ALLOWED: &[(&str, &str)] = &[
+    ("PrimitiveInt.input.required.value", "a number field always says its default"),
+    ("PrimitiveFloat.input.required.value", "a number field always says its default and its step"),
+    ("StringSubstring.input.required.start", "a number field always says its default and its limits"),
+    ("StringSubstring.input.required.end", "a number field always says its default and its limits"),
+];
+
+/// Classes that later versions of ComfyUI have.
+const NEWER: [&str; 2] = ["ComfySwitchNode", "ImageCompare"];
 
 #[tokio::test]
 async fn specs_are_those_of_comfyui() {
-    let mut stage = Stage::start().await;
-    stage.input_file("example.png", &png(1, 1, Channels::Rgb, &[1, 2, 3]));
-    stage.input_file("notes.txt", b"not offered");
-    let text = include_str!("../fixtures/object_info.json");
-    let expected: Value = serde_json::from_str(text).unwrap();
-    let specs = stage.specs().await;
-    for (class, expected) in expected.as_object().unwrap() {
-        let spec =
-            specs.iter().find(|spec| spec.class == *class).unwrap_or_else(|| panic!("no node `{class}`"));
-        let node =
-            CatalogNode { spec: spec.clone(), stage: "image".into(), stage_fingerprint: String::new() };
-        let (mut found, mut expected) = (object_info(&node), expected.clone());
-        without_words(&mut found);
-        without_words(&mut expected);
-        assert_eq!(found, expected, "{class}");
-        // Object comparison ignores order, the page does not.
-        assert_eq!(found["input"].to_string(), expected["input"].to_string(), "{class}");
+    let specs = Stage::start().await.specs().await;
+    for spec in &specs {
+        assert!(!spec.description.is_empty() && !spec.display_name.is_empty(), "{}", spec.class);
     }
+    let specs = specs.into_iter().filter(|spec| !NEWER.contains(&spec.class.as_str()));
+    let found = differences_from_comfyui(specs, include_str!("../fixtures/object_info.json"), ALLOWED);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[tokio::test]
@@ -116,4 +100,113 @@ async fn scale_and_invert_work_on_batches_and_in_a_chain() {
     let inverted: Vec<f32> = samples.iter().map(|sample| 1.0 - sample).collect();
     assert_eq!(images[2].data(), inverted);
     assert_eq!(images[3].data(), samples);
+}
+
+#[tokio::test]
+async fn masks_are_loaded_from_any_folder() {
+    let mut stage = Stage::start().await;
+    let file = png(2, 1, Channels::Rgba, &[255, 0, 51, 255, 0, 102, 0, 51]);
+    stage.input_file("x.png", &file);
+    for folder in ["input/sub", "output/a/b", "temp"] {
+        std::fs::create_dir_all(stage.path(folder)).unwrap();
+        std::fs::write(stage.path(folder).join("y.png"), &file).unwrap();
+    }
+    stage.input_file("plain.png", &png(2, 1, Channels::Rgb, &[9; 6]));
+    for (name, channel, expected) in [
+        ("x.png", "alpha", [0.0, 0.8]),
+        ("x.png [input]", "red", [1.0, 0.0]),
+        ("sub/y.png", "green", [0.0, 0.4]),
+        ("a/b/y.png [output]", "blue", [0.2, 0.0]),
+        ("y.png [temp]", "alpha", [0.0, 0.8]),
+        ("plain.png", "alpha", [0.0, 0.0]),
+    ] {
+        let inputs = vec![("image", literal(name)), ("channel", literal(channel))];
+        let ran = stage.run("job", vec![node("1", "LoadImageMask", &[0], inputs)]).await;
+        let Data::Mask(mask) = stage.output(&ran, "1", 0).await else { panic!("no mask") };
+        assert_eq!((mask.shape(), mask.data()), (&[1, 1, 2][..], &expected[..]), "{name} {channel}");
+    }
+    // What a camera took comes by the same way.
+    let inputs = vec![("image", literal("y.png [temp]")), ("width", literal(0))];
+    let ran = stage.run("job", vec![node("1", "WebcamCapture", &[0], inputs)]).await;
+    let Data::Image(image) = stage.output(&ran, "1", 0).await else { panic!("no image") };
+    assert_eq!(image.shape(), [1, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn saved_pictures_are_offered_newest_first() {
+    use comfy_graph::spec::Widget;
+    let mut stage = Stage::start().await;
+    for (name, age) in [("old.png", 60), ("new.png", 0), ("middle.png", 30), ("notes.txt", 0)] {
+        let path = stage.path("output").join(name);
+        std::fs::create_dir_all(stage.path("output")).unwrap();
+        std::fs::write(&path, png(1, 1, Channels::Rgb, &[7; 3])).unwrap();
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+    let spec = stage.spec("LoadImageOutput").await;
+    let Some(Widget::Combo { options, .. }) = &spec.inputs[0].widget else { panic!("no list") };
+    let names: Vec<&str> = options.iter().map(|option| option.value.as_str()).collect();
+    assert_eq!(names, ["new.png [output]", "middle.png [output]", "old.png [output]"]);
+    let load = vec![node("1", "LoadImageOutput", &[0], vec![("image", literal(names[1]))])];
+    let ran = stage.run("job", load).await;
+    let Data::Image(image) = stage.output(&ran, "1", 0).await else { panic!("no image") };
+    assert_eq!(image.shape(), [1, 1, 1, 3]);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_said() {
+    let mut stage = Stage::start().await;
+    let three = stage.image([3, 4, 4, 3], vec![0.5; 144]).await;
+    let two = stage.image([2, 4, 4, 3], vec![0.5; 96]).await;
+    let float = |value: f64| literal(comfy_graph::Literal::Float(value));
+    let blend = vec![
+        ("image1", three.clone()),
+        ("image2", two),
+        ("blend_factor", float(0.5)),
+        ("blend_mode", literal("normal")),
+    ];
+    let blur = vec![("image", three.clone()), ("blur_radius", literal(4)), ("sigma", float(1.0))];
+    let repeat = vec![("image", three.clone()), ("amount", literal(i128::from(u32::MAX)))];
+    let empty = vec![
+        ("width", literal(16_384)),
+        ("height", literal(16_384)),
+        ("batch_size", literal(4096)),
+        ("color", literal(0)),
+    ];
+    let scale = vec![("image", three), ("upscale_method", literal("area")), ("scale_by", float(0.01))];
+    for (class, inputs, part) in [
+        ("ImageBlend", blend, "batch of 3"),
+        ("ImageBlur", blur, "`radius` is `4`"),
+        ("RepeatImageBatch", repeat, "limit"),
+        ("EmptyImage", empty, "limit"),
+        ("ImageScaleBy", scale, "at least 1x1"),
+    ] {
+        let (code, message) =
+            stage.run("job", vec![node("1", class, &[], inputs)]).await.failure.expect(class);
+        assert!(code == ErrorCode::InvalidArgument && message.contains(part), "{class}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn switches_choose_and_comparisons_show_both() {
+    let mut stage = Stage::start().await;
+    let bool = |value| literal(comfy_graph::Literal::Bool(value));
+    for (switch, expected) in [(false, "no"), (true, "yes")] {
+        let inputs = vec![("switch", bool(switch)), ("on_false", literal("no")), ("on_true", literal("yes"))];
+        let ran = stage.run("job", vec![node("1", "ComfySwitchNode", &[0], inputs)]).await;
+        assert_eq!(stage.output(&ran, "1", 0).await, Data::Literal(expected.into()));
+    }
+    let alone = vec![node("1", "ComfySwitchNode", &[0], vec![("switch", bool(true))])];
+    assert!(stage.run("job", alone).await.failure.unwrap().1.contains("`on_true`"));
+    let (a, b) =
+        (stage.image([1, 1, 1, 3], vec![0.1; 3]).await, stage.image([2, 1, 1, 3], vec![0.9; 6]).await);
+    let nodes = vec![node("9", "ImageCompare", &[], vec![("image_a", a), ("image_b", b)])];
+    let ran = stage.run("job", nodes.clone()).await;
+    let shown =
+        |ran: &crate::Ran| serde_json::from_str::<serde_json::Value>(&ran.outputs["9"].ui_json).unwrap();
+    let ui = shown(&ran);
+    assert_eq!((ui["a_images"].as_array().unwrap().len(), ui["b_images"].as_array().unwrap().len()), (1, 2));
+    // Running it again adds no files.
+    assert_eq!(shown(&stage.run("job", nodes).await), ui);
+    assert_eq!(std::fs::read_dir(stage.path("temp")).unwrap().count(), 3);
 }

@@ -91,3 +91,68 @@ async fn bad_names_and_shapes_are_refused() {
     }
     assert_eq!(count(&stage, "output"), 0);
 }
+
+#[tokio::test]
+async fn animations_are_one_file_with_every_frame() {
+    let mut stage = Stage::start().await;
+    let samples: Vec<f32> = (0..3 * 4 * 6 * 3).map(|i| (i % 256) as f32 / 255.0).collect();
+    let image = stage.image([3, 4, 6, 3], samples.clone()).await;
+    let common = |prefix: &str| {
+        vec![
+            ("images", image.clone()),
+            ("filename_prefix", literal(prefix)),
+            ("fps", literal(comfy_graph::Literal::Float(8.0))),
+        ]
+    };
+    let webp = [
+        ("lossless", literal(comfy_graph::Literal::Bool(true))),
+        ("quality", literal(80)),
+        ("method", literal("fastest")),
+    ];
+    let webp = common("w").into_iter().chain(webp).collect();
+    let ran = stage.run("job-1", vec![node("9", "SaveAnimatedWEBP", &[], webp)]).await;
+    let named = files(&ran, "9");
+    assert_eq!(named, json!([{"filename": "w_00001_.webp", "subfolder": "", "type": "output"}]));
+    let bytes = std::fs::read(stage.path("output/w_00001_.webp")).unwrap();
+    let picture = decode(&bytes, &Limits::default()).unwrap();
+    let found: Vec<f32> = picture.frames.iter().flat_map(|frame| frame.rgb.clone()).collect();
+    assert_eq!((picture.frames.len(), found), (3, samples.clone()));
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains(r#"prompt:{"3": {"class_type""#) && text.contains(r#"workflow:{"nodes": []"#));
+
+    let png = common("p").into_iter().chain([("compress_level", literal(4))]).collect();
+    let ran = stage.run("job-2", vec![node("9", "SaveAnimatedPNG", &[], png)]).await;
+    let ui: Value = serde_json::from_str(&ran.outputs["9"].ui_json).unwrap();
+    assert_eq!(ui["animated"], json!([true]));
+    let bytes = std::fs::read(stage.path("output/p_00001_.png")).unwrap();
+    let places = |kind: &[u8]| bytes.windows(kind.len()).filter(|window| *window == kind).count();
+    assert_eq!((places(b"acTL"), places(b"fcTL"), places(b"fdAT"), places(b"comf")), (1, 3, 2, 3));
+    // A reader that knows no animations sees the first frame.
+    let first = decode(&bytes, &Limits::default()).unwrap().frames.remove(0);
+    assert_eq!(first.rgb, samples[..4 * 6 * 3]);
+}
+
+#[tokio::test]
+async fn latents_survive_their_file() {
+    use comfy_artifacts::HostTensor;
+    use comfy_stage::{Data, Latent, codec};
+    let mut stage = Stage::start().await;
+    let samples = HostTensor::new(vec![1, 4, 2, 3], (0..24).map(|i| i as f32 / 7.0 - 1.0).collect()).unwrap();
+    let value = codec::publish(&Data::Latent(Latent::new(samples.clone())), &stage.store).await.unwrap();
+    let inputs = vec![("samples", crate::bind(value)), ("filename_prefix", literal("latents/ComfyUI"))];
+    let ran = stage.run("job", vec![node("9", "SaveLatent", &[], inputs)]).await;
+    assert!(ran.failure.is_none(), "{:?}", ran.failure);
+    let ui: Value = serde_json::from_str(&ran.outputs["9"].ui_json).unwrap();
+    let name = json!({"filename": "ComfyUI_00001_.latent", "subfolder": "latents", "type": "output"});
+    assert_eq!(ui, json!({"latents": [name]}));
+    let bytes = std::fs::read(stage.path("output/latents/ComfyUI_00001_.latent")).unwrap();
+    stage.input_file("x.latent", &bytes);
+    stage.input_file("bad.latent", b"{}");
+    assert!(stage.spec("LoadLatent").await.inputs[0].widget.as_ref().unwrap().default_literal().is_some());
+    let load = |name: &str| vec![node("1", "LoadLatent", &[0], vec![("latent", literal(name))])];
+    let ran = stage.run("job", load("x.latent")).await;
+    let Data::Latent(latent) = stage.output(&ran, "1", 0).await else { panic!("no latent") };
+    assert_eq!(latent.samples, samples);
+    let (code, message) = stage.run("job", load("bad.latent")).await.failure.unwrap();
+    assert!(code == ErrorCode::InvalidArgument && message.contains("not a latent"), "{message}");
+}

@@ -1,10 +1,13 @@
 //! Prompts to conditioning.
 
+use crate::model_folders::EMBEDDINGS;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use crate::{error, tensors};
-use comfy_diffusion::text::{ClipSkip, ClipTextEncoder, TextEncoding};
-use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
+use comfy_diffusion::text::{
+    ClipSkip, ClipTextEncoder, Embedding, EmbeddingSet, TextEncoding, embedding_names,
+};
+use comfy_graph::{ErrorCode, InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{ConditioningEntry, Ctx, Data, Inputs, Node, NodeError, Outputs};
 use std::sync::Arc;
 
@@ -19,7 +22,7 @@ impl Node<SamplerState> for ClipTextEncode {
             category: "conditioning".into(),
             version: 1,
             inputs: vec![
-                InputSpec::prompt("text").tooltip("What to draw, or what to stay away from."),
+                prompt("text").tooltip("What to draw, or what to stay away from."),
                 InputSpec::socket("clip", "CLIP").tooltip("The text encoder of the checkpoint."),
             ],
             outputs: vec![OutputSpec::of("CONDITIONING")],
@@ -29,7 +32,9 @@ impl Node<SamplerState> for ClipTextEncode {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let (clip, skip) = clip(inputs, ctx)?;
-        let encoding = clip.encode(inputs.text("text")?, skip).map_err(error::engine)?;
+        let text = inputs.text("text")?;
+        let embeddings = embeddings(&[text], ctx)?;
+        let encoding = clip.encode_with(text, skip, &embeddings).map_err(error::engine)?;
         Ok(Outputs::one(Data::Conditioning(vec![entry(&encoding, ctx)?])))
     }
 }
@@ -41,6 +46,35 @@ pub(super) fn clip(
 ) -> Result<(Arc<ClipTextEncoder>, ClipSkip), NodeError> {
     let (clip, skip) = ctx.state.clip(inputs.recipe("clip")?)?;
     Ok((clip, skip.map_or(Ok(ClipSkip::DEFAULT), ClipSkip::new).map_err(error::engine)?))
+}
+
+/// A text area for a prompt, which may name embeddings.
+pub(super) fn prompt(name: &str) -> InputSpec {
+    InputSpec::prompt(name).mentioning("embedding:", EMBEDDINGS)
+}
+
+/// The embeddings that prompts name, as far as there are usable files of these names.
+///
+/// # Errors
+/// When the job is no longer wanted.
+pub(super) fn embeddings(prompts: &[&str], ctx: &Ctx<'_, SamplerState>) -> Result<EmbeddingSet, NodeError> {
+    let mut found = EmbeddingSet::new();
+    for name in prompts.iter().flat_map(|prompt| embedding_names(prompt)) {
+        let files = &ctx.state.files;
+        let Some(file) = files.embedding_file(&name) else { continue };
+        let opened = files
+            .find(EMBEDDINGS, &file, &|| ctx.check_cancelled())
+            .and_then(|file| Embedding::open(&file.path).map_err(error::engine));
+        match opened {
+            Ok(embedding) => {
+                found.insert(name, Arc::new(embedding));
+            }
+            Err(error) if error.code == ErrorCode::Cancelled => return Err(error),
+            // A prompt works without it, as one whose file is missing does.
+            Err(error) => tracing::warn!(node = ctx.node_id, file, %error, "an embedding cannot be read"),
+        }
+    }
+    Ok(found)
 }
 
 /// An encoded prompt as it goes on a link.

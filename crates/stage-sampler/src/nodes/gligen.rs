@@ -1,7 +1,7 @@
 //! Texts that belong to boxes of the picture.
 
 use super::conditioning::clip;
-use crate::model_files::GLIGEN;
+use crate::model_folders::GLIGEN;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use crate::{error, tensors};

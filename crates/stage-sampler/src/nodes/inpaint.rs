@@ -37,7 +37,7 @@ impl Node<SamplerState> for VaeEncodeForInpaint {
         let pixels = inputs.image("pixels")?;
         let mask = Mask::fitting(inputs.mask("mask")?, pixels)?;
         let samples = encode(&vae, &mask.blank(pixels)?, ctx)?;
-        let grown = mask.cropped(vae.config().downscale()).grown(inputs.int_as("grow_mask_by")?);
+        let grown = mask.cropped(vae.downscale()).grown(inputs.int_as("grow_mask_by")?);
         let noise_mask = Some(grown.into_host()?);
         Ok(Outputs::one(Data::Latent(Latent { noise_mask, ..Latent::new(samples) })))
     }
@@ -78,7 +78,7 @@ impl Node<SamplerState> for InpaintModelConditioning {
         let mask = Mask::fitting(inputs.mask("mask")?, pixels)?;
         let image = encode(&vae, &mask.blank(pixels)?, ctx)?;
         let samples = encode(&vae, pixels, ctx)?;
-        let mask = mask.cropped(vae.config().downscale()).into_host()?;
+        let mask = mask.cropped(vae.downscale()).into_host()?;
         let side = |name| attach(inputs, name, &[(CONCAT_LATENT, &image), (CONCAT_MASK, &mask)]);
         let (positive, negative) = (side("positive")?, side("negative")?);
         let noise_mask = inputs.boolean("noise_mask")?.then_some(mask);

@@ -1,5 +1,6 @@
 //! Nodes that make and change latents without a model.
 
+use super::latent_planes::Planes;
 use crate::state::SamplerState;
 use crate::{error, memory, tensors};
 use candle_core::Device;
@@ -89,6 +90,32 @@ impl Node<SamplerState> for LatentUpscale {
         let resized = resize_latent(&samples, method, height, width, crop).map_err(error::sampling)?;
         let samples = tensors::to_host(&resized)?;
         Ok(Outputs::one(Data::Latent(Latent { samples, ..latent.clone() })))
+    }
+}
+
+pub(super) struct LatentUpscaleBy;
+
+impl Node<SamplerState> for LatentUpscaleBy {
+    fn spec(&self) -> NodeSpec {
+        let methods = ResizeMethod::ALL.map(ResizeMethod::name);
+        let inputs = vec![
+            InputSpec::socket("samples", "LATENT"),
+            InputSpec::combo("upscale_method", &methods),
+            InputSpec::float("scale_by", 1.5, (0.01, 8.0), 0.01, None),
+        ];
+        NodeSpec::new("LatentUpscaleBy", "latent", inputs, &["LATENT"])
+            .titled("Upscale Latent By")
+            .about("Resizes a latent by a factor.")
+    }
+
+    fn run(&self, inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let latent = inputs.latent("samples")?;
+        let method: ResizeMethod = inputs.text("upscale_method")?.parse().map_err(error::sampling)?;
+        let factor = inputs.float("scale_by")?;
+        let scaled = |side: usize| (side as f64 * factor).round_ties_even() as usize;
+        let planes = Planes::of(&latent.samples)?;
+        let size = (scaled(planes.height), scaled(planes.width));
+        planes.resized(size, method, Crop::Disabled)?.output(latent)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Loaders: they find files and say how to load them; the weights are read by whoever needs them.
 
+use crate::model_files::TINY_VAES;
+use crate::model_folders::VAE_APPROX;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -30,6 +32,33 @@ impl Node<SamplerState> for CheckpointLoaderSimple {
     }
 }
 
+pub(super) struct UnclipCheckpointLoader;
+
+impl Node<SamplerState> for UnclipCheckpointLoader {
+    fn spec(&self) -> NodeSpec {
+        let vision = OutputSpec::of("CLIP_VISION");
+        NodeSpec {
+            class: "unCLIPCheckpointLoader".into(),
+            display_name: "unCLIPCheckpointLoader".into(),
+            description:
+                "Opens a checkpoint that draws variations of pictures, with the network that looks at them."
+                    .into(),
+            category: "loaders".into(),
+            version: 1,
+            inputs: vec![
+                InputSpec::file("ckpt_name", "checkpoints").tooltip("A file in models/checkpoints."),
+            ],
+            outputs: vec![OutputSpec::of("MODEL"), OutputSpec::of("CLIP"), OutputSpec::of("VAE"), vision],
+            ..NodeSpec::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let parts = [Part::Model, Part::Clip, Part::Vae, Part::ClipVision];
+        recipes(inputs.text("ckpt_name")?, "checkpoints", &parts, ctx)
+    }
+}
+
 pub(super) struct VaeLoader;
 
 impl Node<SamplerState> for VaeLoader {
@@ -40,14 +69,22 @@ impl Node<SamplerState> for VaeLoader {
             description: "Opens an autoencoder that is kept in a file of its own.".into(),
             category: "loaders".into(),
             version: 1,
-            inputs: vec![InputSpec::file("vae_name", "vae").tooltip("A file in models/vae.")],
+            inputs: vec![InputSpec::file("vae_name", "vae").tooltip(
+                "A file in models/vae; `taesd` and `taesdxl` are small stand-ins whose two halves are in models/vae_approx.",
+            )],
             outputs: vec![OutputSpec::of("VAE")],
             ..NodeSpec::default()
         }
     }
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
-        recipes(inputs.text("vae_name")?, "vae", &[Part::Vae], ctx)
+        let name = inputs.text("vae_name")?;
+        if TINY_VAES.iter().any(|(tiny, _)| *tiny == name) {
+            let (_, fingerprint) = ctx.state.files.find_tiny_vae(name, &|| ctx.check_cancelled())?;
+            let recipe = Recipe::new(VAE_APPROX, name, fingerprint, Part::Vae);
+            return Ok(Outputs::one(Data::Recipe(recipe.to_json())));
+        }
+        recipes(name, "vae", &[Part::Vae], ctx)
     }
 }
 

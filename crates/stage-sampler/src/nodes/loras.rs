@@ -1,7 +1,7 @@
 //! Adapters: they change what a model or text encoder is loaded with.
 
-use crate::model_files::LORAS;
-use crate::recipe::{LoraUse, Part, Recipe};
+use crate::model_folders::LORAS;
+use crate::recipe::{LoraUse, Part, Recipe, WeightChange};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
@@ -78,7 +78,7 @@ fn with_lora(
     let (file, strength) = (inputs.text("lora_name")?, inputs.float(strength)?);
     let fingerprint = ctx.state.files.find(LORAS, file, &|| ctx.check_cancelled())?.fingerprint;
     if strength != 0.0 {
-        recipe.loras.push(LoraUse { file: file.into(), fingerprint, strength });
+        recipe.changes.push(WeightChange::Lora(LoraUse { file: file.into(), fingerprint, strength }));
     }
     Ok(Data::Recipe(recipe.to_json()))
 }

@@ -2,16 +2,26 @@
 
 mod conditioning;
 mod conditioning_changes;
+mod control_nets;
 mod custom_sampling;
 #[cfg(test)]
 mod family_specs;
 mod gligen;
 mod guidance_patches;
+mod image_noise;
 mod inpaint;
 mod latent;
+mod latent_batch;
+mod latent_composite;
+mod latent_math;
+mod latent_operations;
+mod latent_planes;
+mod latent_transform;
 mod loaders;
 mod loras;
+mod merging;
 mod model_sampling;
+mod model_saving;
 mod network_patches;
 mod part_loaders;
 mod pix2pix;
@@ -20,8 +30,10 @@ mod sampling;
 mod sdxl_text;
 #[cfg(test)]
 mod specs;
+mod tiled_vae;
 mod upscaling;
 mod vae;
+mod vision;
 
 pub(crate) use sampling::Predictor;
 
@@ -31,8 +43,19 @@ use std::sync::LazyLock;
 
 /// Every node of this stage.
 pub fn nodes() -> &'static [&'static dyn Node<SamplerState>] {
-    static NODES: LazyLock<Vec<&'static dyn Node<SamplerState>>> =
-        LazyLock::new(|| [BASIC, custom_sampling::NODES].concat());
+    static NODES: LazyLock<Vec<&'static dyn Node<SamplerState>>> = LazyLock::new(|| {
+        [
+            BASIC,
+            latent_batch::NODES,
+            latent_composite::NODES,
+            latent_math::NODES,
+            latent_operations::NODES,
+            latent_transform::NODES,
+            image_noise::NODES,
+            custom_sampling::NODES,
+        ]
+        .concat()
+    });
     &NODES
 }
 
@@ -42,8 +65,26 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &loaders::VaeLoader,
     &loras::LoraLoader,
     &loras::LoraLoaderModelOnly,
+    &merging::MODEL_SIMPLE,
+    &merging::MODEL_BLOCKS,
+    &merging::MODEL_ADD,
+    &merging::MODEL_SUBTRACT,
+    &merging::MODEL_SD1,
+    &merging::MODEL_SD2,
+    &merging::MODEL_SDXL,
+    &merging::CLIP_SIMPLE,
+    &merging::CLIP_ADD,
+    &merging::CLIP_SUBTRACT,
+    &merging::UNET_SELF,
+    &merging::UNET_CROSS,
+    &merging::CLIP_ATTENTION,
+    &model_saving::CHECKPOINT,
+    &model_saving::MODEL,
+    &model_saving::CLIP,
+    &model_saving::VAE,
     &part_loaders::UnetLoader,
     &part_loaders::ClipLoader,
+    &part_loaders::DualClipLoader,
     &conditioning::ClipTextEncode,
     &conditioning::ClipSetLastLayer,
     &conditioning_changes::ConditioningCombine,
@@ -55,8 +96,14 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &conditioning_changes::ConditioningSetMask,
     &conditioning_changes::ConditioningSetTimestepRange,
     &conditioning_changes::ConditioningZeroOut,
+    &control_nets::ControlNetLoader,
+    &control_nets::DiffControlNetLoader,
+    &control_nets::ControlNetApply,
+    &control_nets::ControlNetApplyAdvanced,
+    &control_nets::SetUnionControlNetType,
     &latent::EmptyLatentImage,
     &latent::LatentUpscale,
+    &latent::LatentUpscaleBy,
     &latent::SetLatentNoiseMask,
     &sampling::KSampler,
     &sampling::KSamplerAdvanced,
@@ -69,6 +116,12 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &model_sampling::FREE_U_V2,
     &guidance_patches::PerturbedAttentionGuidance,
     &guidance_patches::SelfAttentionGuidance,
+    &guidance_patches::EpsilonScaling,
+    &guidance_patches::AdaptiveProjectedGuidance,
+    &guidance_patches::FreSca,
+    &guidance_patches::CFG_ZERO_STAR,
+    &guidance_patches::TANGENTIAL_DAMPING,
+    &guidance_patches::MAHIRO,
     &network_patches::HyperTileNode,
     &network_patches::HypernetworkLoader,
     &gligen::GligenLoader,
@@ -77,6 +130,14 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &upscaling::ImageUpscaleWithModel,
     &vae::VaeDecode,
     &vae::VaeEncode,
+    &tiled_vae::VaeDecodeTiled,
+    &tiled_vae::VaeEncodeTiled,
+    &loaders::UnclipCheckpointLoader,
+    &vision::ClipVisionLoader,
+    &vision::ClipVisionEncode,
+    &vision::UnclipConditioning,
+    &vision::StyleModelLoader,
+    &vision::StyleModelApply,
     &sdxl_text::ClipTextEncodeSdxl,
     &sdxl_text::ClipTextEncodeSdxlRefiner,
     &inpaint::VaeEncodeForInpaint,

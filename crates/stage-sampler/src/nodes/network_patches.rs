@@ -1,7 +1,7 @@
 //! Nodes that change what happens inside of the network.
 
 use super::model_sampling::{patch, spec};
-use crate::model_files::HYPERNETWORKS;
+use crate::model_folders::HYPERNETWORKS;
 use crate::recipe::LoraUse;
 use crate::state::SamplerState;
 use comfy_diffusion::HyperTile;

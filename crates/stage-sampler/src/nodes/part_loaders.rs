@@ -1,7 +1,8 @@
 //! Loaders of files that hold one part of a model.
 
 use super::loaders::recipes;
-use crate::recipe::{Part, Recipe, WeightDtype};
+use crate::model_folders::TEXT_ENCODERS;
+use crate::recipe::{OtherFile, Part, Recipe, WeightDtype};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
@@ -9,6 +10,8 @@ use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
 const WEIGHT_DTYPES: [&str; 4] = ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"];
 /// The kinds of text encoder that can be run.
 const CLIP_TYPES: [&str; 1] = ["stable_diffusion"];
+/// The pairs of text encoders that can be run.
+const DUAL_CLIP_TYPES: [&str; 1] = ["sdxl"];
 const DEVICES: [&str; 2] = ["default", "cpu"];
 
 pub(super) struct UnetLoader;
@@ -55,11 +58,12 @@ impl Node<SamplerState> for ClipLoader {
         NodeSpec {
             class: "CLIPLoader".into(),
             display_name: "Load CLIP".into(),
-            description: "Opens a text encoder that is kept in a file of its own.".into(),
+            description: "Opens a text encoder that is kept in a file of its own: CLIP-L for Stable Diffusion 1, CLIP-H for 2, CLIP-G for the refiner of XL."
+                .into(),
             category: "advanced/loaders".into(),
             version: 1,
             inputs: vec![
-                InputSpec::file("clip_name", "text_encoders")
+                InputSpec::file("clip_name", TEXT_ENCODERS)
                     .tooltip("A file in models/text_encoders or models/clip."),
                 InputSpec::combo("type", &CLIP_TYPES).tooltip("The kind of model that the encoder is for."),
                 InputSpec::combo("device", &DEVICES)
@@ -76,7 +80,46 @@ impl Node<SamplerState> for ClipLoader {
         if !CLIP_TYPES.contains(&kind) {
             return Err(unknown("type", kind, &CLIP_TYPES));
         }
-        recipes(inputs.text("clip_name")?, "text_encoders", &[Part::Clip], ctx)
+        recipes(inputs.text("clip_name")?, TEXT_ENCODERS, &[Part::Clip], ctx)
+    }
+}
+
+pub(super) struct DualClipLoader;
+
+impl Node<SamplerState> for DualClipLoader {
+    fn spec(&self) -> NodeSpec {
+        let file =
+            |name| InputSpec::file(name, TEXT_ENCODERS).tooltip("One of CLIP-L and CLIP-G, in any order.");
+        NodeSpec {
+            class: "DualCLIPLoader".into(),
+            display_name: "DualCLIPLoader".into(),
+            description: "Opens the two text encoders of Stable Diffusion XL, kept in files of their own."
+                .into(),
+            category: "advanced/loaders".into(),
+            version: 1,
+            inputs: vec![
+                file("clip_name1"),
+                file("clip_name2"),
+                InputSpec::combo("type", &DUAL_CLIP_TYPES)
+                    .tooltip("The kind of model that the encoders are for."),
+                InputSpec::combo("device", &DEVICES)
+                    .optional()
+                    .tooltip("Where to encode; text encoders of this stage run on the CPU either way."),
+            ],
+            outputs: vec![OutputSpec::of("CLIP")],
+            ..NodeSpec::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let kind = inputs.text("type")?;
+        if !DUAL_CLIP_TYPES.contains(&kind) {
+            return Err(unknown("type", kind, &DUAL_CLIP_TYPES));
+        }
+        let mut recipe = found(inputs.text("clip_name1")?, TEXT_ENCODERS, Part::Clip, ctx)?;
+        let second = found(inputs.text("clip_name2")?, TEXT_ENCODERS, Part::Clip, ctx)?;
+        recipe.also = Some(OtherFile { file: second.file, fingerprint: second.fingerprint });
+        Ok(Outputs::one(Data::Recipe(recipe.to_json())))
     }
 }
 

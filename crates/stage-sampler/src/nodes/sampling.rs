@@ -1,6 +1,7 @@
 //! The samplers: from a latent and prompts to a denoised latent.
 
 use super::{gligen, regions};
+use crate::control::{self, Controls};
 use crate::model_patches::PatchedModel;
 use crate::state::SamplerState;
 use crate::{error, memory, model_inputs, preview, tensors};
@@ -171,14 +172,19 @@ fn run_sampler(
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
     let batch_index =
         latent.batch_index.as_ref().map(|index| index.iter().map(|&i| i as usize).collect::<Vec<_>>());
-    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
-    let positive = side(inputs.conditioning("positive")?, Side::Positive, ctx.state, model, &start)?;
-    let negative = side(inputs.conditioning("negative")?, Side::Negative, ctx.state, model, &start)?;
+    let seed = inputs.int_as(seed_input)?;
+    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref(), seed };
+    let given = (inputs.conditioning("positive")?, inputs.conditioning("negative")?);
+    let mut positive = side(given.0, Side::Positive, ctx.state, model, &start)?;
+    let mut negative = side(given.1, Side::Negative, ctx.state, model, &start)?;
+    let mut controls = Controls::new(ctx.state, model, inputs.recipe("model")?);
+    controls.add(&mut positive, given.0)?;
+    controls.add(&mut negative, given.1)?;
 
     let mut request = SampleRequest::new(&samples, &positive, &negative);
     request.noise_mask = noise_mask.as_ref();
     request.batch_index = batch_index.as_deref();
-    request.seed = inputs.int_as(seed_input)?;
+    request.seed = seed;
     request.steps = inputs.int_as("steps")?;
     request.cfg = inputs.float("cfg")?;
     request.sampler = inputs.text("sampler_name")?;
@@ -262,8 +268,11 @@ fn entries(conditioning: &Conditioning, device: &Device) -> Result<Vec<Condition
             let known = |name: &&str| {
                 regions::APPLIED.contains(name)
                     || model_inputs::NUMBERS.contains(name)
-                    || [model_inputs::CONCAT_LATENT, model_inputs::CONCAT_MASK].contains(name)
+                    || control::is_extra(name)
                     || gligen::APPLIED.contains(name)
+                    || [model_inputs::CONCAT_LATENT, model_inputs::CONCAT_MASK, model_inputs::SEEN]
+                        .contains(name)
+                    || name.starts_with(model_inputs::SEEN_EMBEDS)
             };
             let mut names = entry.extras.keys().chain(entry.tensors.keys()).map(String::as_str);
             if let Some(name) = names.find(|name| !known(name)) {

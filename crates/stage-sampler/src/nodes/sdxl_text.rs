@@ -1,6 +1,6 @@
 //! Prompts for Stable Diffusion XL with what its networks want to know about the picture.
 
-use super::conditioning::{clip, entry};
+use super::conditioning::{clip, embeddings, entry, prompt};
 use crate::error;
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -31,8 +31,8 @@ impl Node<SamplerState> for ClipTextEncodeSdxl {
                 pixels("crop_h", 0).tooltip("How far above the picture the original goes on."),
                 pixels("target_width", 1024).tooltip("Width of the picture."),
                 pixels("target_height", 1024).tooltip("Height of the picture."),
-                InputSpec::prompt("text_g").tooltip("For the larger encoder."),
-                InputSpec::prompt("text_l").tooltip("For the smaller encoder."),
+                prompt("text_g").tooltip("For the larger encoder."),
+                prompt("text_l").tooltip("For the smaller encoder."),
             ],
             outputs: vec![OutputSpec::of("CONDITIONING")],
             ..NodeSpec::default()
@@ -41,8 +41,8 @@ impl Node<SamplerState> for ClipTextEncodeSdxl {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let (clip, skip) = clip(inputs, ctx)?;
-        let encoding =
-            clip.encode_pair(inputs.text("text_l")?, inputs.text("text_g")?, skip).map_err(error::engine)?;
+        let texts = [inputs.text("text_l")?, inputs.text("text_g")?];
+        let encoding = clip.encode_pair(texts, skip, &embeddings(&texts, ctx)?).map_err(error::engine)?;
         let mut entry = entry(&encoding, ctx)?;
         for name in ["width", "height", "crop_w", "crop_h", "target_width", "target_height"] {
             entry.extras.insert(name.into(), json!(inputs.int_as::<u32>(name)?));
@@ -66,7 +66,7 @@ impl Node<SamplerState> for ClipTextEncodeSdxlRefiner {
                     .tooltip("Aesthetic score: about 6 for what to draw, 2.5 for what to stay away from."),
                 pixels("width", 1024),
                 pixels("height", 1024),
-                InputSpec::prompt("text"),
+                prompt("text"),
                 InputSpec::socket("clip", "CLIP"),
             ],
             outputs: vec![OutputSpec::of("CONDITIONING")],
@@ -76,7 +76,8 @@ impl Node<SamplerState> for ClipTextEncodeSdxlRefiner {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let (clip, skip) = clip(inputs, ctx)?;
-        let encoding = clip.encode(inputs.text("text")?, skip).map_err(error::engine)?;
+        let text = inputs.text("text")?;
+        let encoding = clip.encode_with(text, skip, &embeddings(&[text], ctx)?).map_err(error::engine)?;
         let mut entry = entry(&encoding, ctx)?;
         entry.extras.insert("aesthetic_score".into(), json!(inputs.float("ascore")?));
         for name in ["width", "height"] {

@@ -1,13 +1,14 @@
 //! Enlarging pictures with a network.
 
 use crate::memory;
-use crate::model_files::UPSCALERS;
+use crate::model_folders::UPSCALERS;
 use crate::recipe::Part;
 use crate::state::SamplerState;
 use crate::{error, tensors};
 use candle_core::Tensor;
 use comfy_artifacts::HostTensor;
-use comfy_diffusion::upscale::{Tile, TilePlan, Upscaler};
+use comfy_diffusion::tiles::{Tile, TilePlan};
+use comfy_diffusion::upscale::Upscaler;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
 
@@ -23,8 +24,9 @@ impl Node<SamplerState> for UpscaleModelLoader {
         NodeSpec {
             class: "UpscaleModelLoader".into(),
             display_name: "Load Upscale Model".into(),
-            description: "Opens a network that enlarges pictures: ESRGAN, Real-ESRGAN, BSRGAN or Compact."
-                .into(),
+            description:
+                "Opens a network that enlarges pictures: ESRGAN, Real-ESRGAN, BSRGAN, Compact or SwinIR."
+                    .into(),
             category: "loaders".into(),
             version: 1,
             inputs: vec![
@@ -72,7 +74,7 @@ impl Node<SamplerState> for ImageUpscaleWithModel {
                 "the image has {channels} channels, an upscaler takes 3"
             )));
         }
-        let plan = TilePlan { width, height, tile: TILE_PX, overlap: OVERLAP_PX };
+        let plan = TilePlan { width, height, tile_width: TILE_PX, tile_height: TILE_PX, overlap: OVERLAP_PX };
         let factor = upscaler.factor();
         require_memory(&upscaler, &plan, batch)?;
         let planes = tensors::to_device(image, upscaler.device())?

@@ -1,5 +1,6 @@
 //! Between latents and pictures.
 
+use super::tiled_vae::{self, Tiling};
 use crate::state::SamplerState;
 use crate::{error, memory, tensors};
 use candle_core::Tensor;
@@ -7,10 +8,6 @@ use comfy_artifacts::HostTensor;
 use comfy_diffusion::vae::Vae;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
-
-/// Feature maps of the autoencoder's widest full-size layer that are alive at once, measured in channels.
-const FULL_SIZE_CHANNELS: usize = 256;
-const COPIES_ALIVE: usize = 4;
 
 pub(super) struct VaeDecode;
 
@@ -35,13 +32,13 @@ impl Node<SamplerState> for VaeDecode {
         let vae = ctx.state.vae(inputs.recipe("vae")?)?;
         let samples = tensors::to_device(&inputs.latent("samples")?.samples, &ctx.state.device)?;
         let decode = |one: &Tensor| {
-            let pixels: usize =
-                one.dims().iter().skip(2).product::<usize>() * vae.config().downscale().pow(2);
-            memory::require(
-                "decoding this picture",
-                memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE),
-            )?;
-            vae.decode(one).map_err(error::engine)
+            let cells = one.dims().iter().skip(2).product::<usize>();
+            let needed = tiled_vae::activations(cells.saturating_mul(vae.downscale().pow(2)));
+            if memory::fits(needed) {
+                return vae.decode(one).map_err(error::engine);
+            }
+            tracing::warn!(node = ctx.node_id, "decoding in tiles, because the whole does not fit memory");
+            tiled_vae::decode(&vae, one, Tiling::TO_DECODE, &mut || ctx.check_cancelled())
         };
         let decoded = one_by_one(&samples, ctx, decode)?;
         Ok(Outputs::one(Data::Image(tensors::decoded_to_image(&decoded)?)))
@@ -76,14 +73,13 @@ pub(super) fn encode(
     image: &HostTensor,
     ctx: &Ctx<'_, SamplerState>,
 ) -> Result<HostTensor, NodeError> {
-    let image = tensors::image_to_encoder(image, vae.config().downscale(), &ctx.state.device)?;
+    let image = tensors::image_to_encoder(image, vae.downscale(), &ctx.state.device)?;
     let encode = |one: &Tensor| {
-        let pixels = one.dims().iter().skip(2).product();
-        memory::require(
-            "encoding this picture",
-            memory::activations(pixels, FULL_SIZE_CHANNELS, COPIES_ALIVE),
-        )?;
-        vae.encode(one).map_err(error::engine)
+        if memory::fits(tiled_vae::activations(one.dims().iter().skip(2).product())) {
+            return vae.encode(one).map_err(error::engine);
+        }
+        tracing::warn!(node = ctx.node_id, "encoding in tiles, because the whole does not fit memory");
+        tiled_vae::encode(vae, one, Tiling::TO_ENCODE, &mut || ctx.check_cancelled())
     };
     tensors::to_host(&one_by_one(&image, ctx, encode)?)
 }

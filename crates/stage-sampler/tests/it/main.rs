@@ -3,8 +3,14 @@
 // The allowances of clippy.toml reach test functions only, not the helpers that they share.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../diffusion/tests/it/scattered.rs"]
+mod scattered;
+
 mod conditioning;
+mod control;
 mod custom_sampling;
+mod latents;
 mod model_sampling;
 mod network_files;
 mod stage;
+mod vision;

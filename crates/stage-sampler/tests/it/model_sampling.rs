@@ -82,6 +82,44 @@ async fn patches_change_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn guidance_can_be_changed() {
+    let stage = Stage::start().await;
+    let mut steps = basics(64);
+    let changed = |values: &[(&'static str, f64)]| {
+        let values = values.iter().map(|(name, value)| (*name, Give::Float(*value)));
+        [("model", Give::Link("model", 0))].into_iter().chain(values).collect::<Vec<_>>()
+    };
+    let projected = [("eta", 0.0), ("norm_threshold", 2.0), ("momentum", -0.5)];
+    let mut waves = changed(&[("scale_low", 1.0), ("scale_high", 2.0)]);
+    waves.push(("freq_cutoff", Give::Int(2)));
+    let nodes = [
+        ("scaled", "Epsilon Scaling", changed(&[("scaling_factor", 1.2)])),
+        ("projected", "APG", changed(&projected)),
+        ("waves", "FreSca", waves),
+        ("zero_star", "CFGZeroStar", changed(&[])),
+        ("tangential", "TCFG", changed(&[])),
+        ("direction", "Mahiro", changed(&[])),
+    ];
+    steps.extend(nodes.map(|(id, class, inputs)| Step(id, class, inputs)));
+    let runs = [
+        ("Plain", "model"),
+        ("Scaled", "scaled"),
+        ("Projected", "projected"),
+        ("Waves", "waves"),
+        ("ZeroStar", "zero_star"),
+        ("Tangential", "tangential"),
+        ("Direction", "direction"),
+    ];
+    steps.extend(runs.map(|(id, model)| ksampler(id, model, "cat", 7.0, EULER)));
+    let latents = stage.latents(steps, runs.map(|(id, _)| id)).await;
+    for (i, (name, _)) in runs.iter().enumerate().skip(1) {
+        assert!(latents[i].data().iter().all(|value| value.is_finite()), "{name}");
+        let apart = relative(&latents[i], &latents[0]);
+        assert!(apart > 1e-4, "{name}: {apart:e}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn levels_follow_the_model() {
     let stage = Stage::start().await;
     let mut steps = basics(64);

@@ -22,6 +22,7 @@ pub struct Stage {
 }
 
 /// One input of a node.
+#[derive(Clone)]
 pub enum Give<'a> {
     Int(i128),
     Float(f64),
@@ -45,14 +46,10 @@ impl Stage {
         let artifacts = folder.path().join("artifacts");
         let config = Config::parse_from([
             "stage-sampler",
-            "--checkpoints-dir",
-            checkpoints.to_str().unwrap(),
-            "--vae-dir",
-            folder.path().join("vae").to_str().unwrap(),
-            "--hypernetworks-dir",
-            folder.path().join("hypernetworks").to_str().unwrap(),
-            "--gligen-dir",
-            folder.path().join("gligen").to_str().unwrap(),
+            "--models-dir",
+            folder.path().to_str().unwrap(),
+            "--output-dir",
+            folder.path().join("output").to_str().unwrap(),
             "--artifacts-root",
             artifacts.to_str().unwrap(),
         ]);
@@ -60,6 +57,11 @@ impl Stage {
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(comfy_stage_sampler::run(config, listener, std::future::pending()));
         Self { address, store: Store::open(&artifacts).unwrap(), folder }
+    }
+
+    /// Puts a control network where the stage looks for them.
+    pub fn write_control(&self, name: &str, file: &comfy_testkit::random_checkpoint::ControlFile) {
+        file.write(&self.place("controlnet", name)).unwrap();
     }
 
     /// Runs a group and returns what its published outputs carry, by node and slot.
@@ -88,6 +90,11 @@ impl Stage {
         let folder = self.folder.path().join(folder);
         std::fs::create_dir_all(&folder).unwrap();
         folder.join(name)
+    }
+
+    /// Writes a file of one of the stage's model folders.
+    pub fn save(&self, folder: &str, file: &str, tensors: &HashMap<String, candle_core::Tensor>) {
+        candle_core::safetensors::save(tensors, self.place(folder, file)).unwrap();
     }
 
     pub fn store(&self) -> &Store {

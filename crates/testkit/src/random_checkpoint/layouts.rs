@@ -157,6 +157,17 @@ pub const TINY_SDXL: Layout = Layout {
     ..TINY
 };
 
+/// With as many layers as the published CLIP-G has, by which a file of its own is recognised.
+pub const TINY_SDXL_DEEP: Layout = Layout {
+    name: "tiny-sdxl-deep",
+    sha256: "d82ee793a4165a6d6ad6df5440fbd129e306972230786cd6522283c40ba61796",
+    text: &[
+        clip_l("conditioner.embedders.0.transformer.text_model.", 64, 3),
+        open_clip("conditioner.embedders.1.model.", 128, 32),
+    ],
+    ..TINY_SDXL
+};
+
 /// Marked as predicting velocities at noise levels that end in nothing but noise.
 pub const TINY_SDXL_V: Layout = Layout {
     name: "tiny-sdxl-v",
@@ -224,7 +235,7 @@ pub const SD2: Layout = Layout {
     ..TINY_SD2
 };
 
-/// Takes the embedding of a picture, which no loader here knows.
+/// Takes the embedding of a picture.
 pub const SD2_UNCLIP: Layout =
     Layout { name: "sd2-unclip", unet: Unet { vector: Some(2048), ..SD2.unet }, ..SD2 };
 
@@ -269,7 +280,7 @@ pub const SDXL_REFINER: Layout = Layout {
 };
 
 /// Every layout that can be used.
-pub const LAYOUTS: [&Layout; 13] = [
+pub const LAYOUTS: [&Layout; 14] = [
     &TINY,
     &SD15,
     &TINY_SD1_INPAINT,
@@ -278,6 +289,7 @@ pub const LAYOUTS: [&Layout; 13] = [
     &TINY_SD2_V,
     &TINY_SD2_INPAINT,
     &TINY_SDXL,
+    &TINY_SDXL_DEEP,
     &TINY_SDXL_V,
     &TINY_SDXL_INPAINT,
     &TINY_SDXL_PIX2PIX,

@@ -95,6 +95,7 @@ impl Cluster {
                     ("UNET_DIR", "unet"),
                     ("TEXT_ENCODERS_DIR", "text_encoders"),
                     ("CLIP_DIR", "clip"),
+                    ("EMBEDDINGS_DIR", "embeddings"),
                     ("DATA_DIR", "data"),
                     ("ARTIFACTS_ROOT", "artifacts"),
                     ("INPUT_DIR", "input"),
@@ -131,6 +132,16 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// The memory that a service holds, in MiB.
+    pub fn memory_mib(&self, service: Service) -> anyhow::Result<u64> {
+        let (_, child) =
+            self.children.iter().find(|(s, _)| *s == service).context("the service does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
+        Ok(kib / 1024)
     }
 
     pub async fn wait_until_ready(&self) -> anyhow::Result<()> {

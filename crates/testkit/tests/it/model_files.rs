@@ -97,3 +97,90 @@ async fn parts_in_files_of_their_own_draw_what_the_checkpoint_draws() -> anyhow:
     assert!(rounded != expected && rounded.2.len() == expected.2.len());
     Ok(())
 }
+
+#[tokio::test]
+async fn the_parts_of_xl_draw_what_its_checkpoint_draws() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let deep = cluster.folder("checkpoints").join("deep.safetensors");
+    comfy_testkit::random_checkpoint::TINY_SDXL_DEEP.write(&deep)?;
+    let below = |prefix: &'static str| move |name: &str| name.strip_prefix(prefix).map(str::to_owned);
+    std::fs::create_dir_all(cluster.folder("clip"))?;
+    let (large, small) = ("conditioner.embedders.1.model.", "conditioner.embedders.0.transformer.");
+    write_safetensors(&deep, &cluster.folder("clip").join("g.safetensors"), &below(large))?;
+    write_safetensors(&deep, &cluster.folder("clip").join("l.safetensors"), &below(small))?;
+
+    let whole = Txt2Img { checkpoint: "deep.safetensors", ..Txt2Img::default() }.api();
+    let mut parts = whole.clone();
+    parts["10"] = json!({"class_type": "DualCLIPLoader", "inputs": {
+        "clip_name1": "g.safetensors", "clip_name2": "l.safetensors", "type": "sdxl"}});
+    for node in ["6", "7"] {
+        parts[node]["inputs"]["clip"] = json!(["10", 0]);
+    }
+    assert_eq!(draw(&cluster, &parts).await?, draw(&cluster, &whole).await?);
+    Ok(())
+}
+
+/// An embedding file that is replaced or put there later is read anew, and the page can list it.
+#[tokio::test]
+async fn embeddings_are_read_as_they_are_now() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let tiny = cluster.folder("checkpoints").join("tiny_sd1_random.safetensors");
+    let folder = cluster.folder("embeddings");
+    std::fs::create_dir_all(&folder)?;
+    // Some matrices of the checkpoint happen to be as wide as its text.
+    let layer = |i: usize| {
+        format!(
+            "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.{}_proj.bias",
+            ["q", "k"][i]
+        )
+    };
+    let only = |i: usize| move |name: &str| (name == layer(i)).then(|| "emb_params".to_owned());
+    let mut graph = Txt2Img::default().api();
+    graph["6"]["inputs"]["text"] = json!("a photo of (embedding:style:1.2)");
+    let without = draw(&cluster, &graph).await?;
+    write_torch(&tiny, &folder.join("style.pt"), &only(0))?;
+    let first = draw(&cluster, &graph).await?;
+    write_torch(&tiny, &folder.join("style.pt"), &only(1))?;
+    let second = draw(&cluster, &graph).await?;
+    assert!(without != first && first != second && second != without);
+    assert_eq!(client::get(&cluster, "/embeddings").await?, json!(["style"]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn merged_models_are_drawn_and_saved() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let tiny = cluster.folder("checkpoints").join("tiny_sd1_random.safetensors");
+    // Another model of the same layout: the tiny one with two matrices in each other's place.
+    let swap = |name: &str| {
+        let (a, b) = ("out_layers.3.weight", "in_layers.2.weight");
+        let block = "model.diffusion_model.middle_block.0.";
+        Some(match name.strip_prefix(block) {
+            Some(inner) if inner == a => format!("{block}{b}"),
+            Some(inner) if inner == b => format!("{block}{a}"),
+            _ => name.to_owned(),
+        })
+    };
+    write_safetensors(&tiny, &cluster.folder("checkpoints").join("swapped.safetensors"), &swap)?;
+    let plain = Txt2Img::default().api();
+    let mut graph = plain.clone();
+    graph["10"] =
+        json!({"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "swapped.safetensors"}});
+    graph["11"] = json!({"class_type": "ModelMergeSimple", "inputs": {
+        "model1": ["4", 0], "model2": ["10", 0], "ratio": 0.5}});
+    graph["3"]["inputs"]["model"] = json!(["11", 0]);
+    let (first, mixed) = (draw(&cluster, &plain).await?, draw(&cluster, &graph).await?);
+    assert_ne!(first, mixed);
+
+    graph["12"] = json!({"class_type": "CheckpointSave", "inputs": {
+        "model": ["11", 0], "clip": ["4", 1], "vae": ["4", 2], "filename_prefix": "checkpoints/mixed"}});
+    draw(&cluster, &graph).await?;
+    let saved = cluster.folder("output").join("checkpoints/mixed_00001_.safetensors");
+    std::fs::copy(&saved, cluster.folder("checkpoints").join("mixed.safetensors"))?;
+    let again =
+        draw(&cluster, &Txt2Img { checkpoint: "mixed.safetensors", ..Txt2Img::default() }.api()).await?;
+    // The file holds the weights in 16 bits, the recipe in 32.
+    let differing = again.2.iter().zip(&mixed.2).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(differing <= Some(3), "{differing:?}");
+    Ok(())
+}

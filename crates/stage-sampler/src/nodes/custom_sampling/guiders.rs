@@ -22,11 +22,13 @@ pub(super) struct GuiderRecipe {
 enum Rule {
     Single { cfg: f64 },
     Dual { cfg_conds: f64, cfg_cond2_negative: f64, nested: bool },
+    Perpendicular { cfg: f64, neg_scale: f64 },
 }
 
 /// Prompts that steer, those that are led away from last.
 pub(super) const SINGLE_SIDES: [&str; 2] = ["positive", "negative"];
 const DUAL_SIDES: [&str; 3] = ["cond1", "cond2", "negative"];
+const PERPENDICULAR_SIDES: [&str; 3] = ["positive", "negative", "empty"];
 
 impl GuiderRecipe {
     /// Reads a GUIDER link.
@@ -45,6 +47,7 @@ impl GuiderRecipe {
                 let style = if nested { DualStyle::Nested } else { DualStyle::Regular };
                 GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style }
             }
+            Rule::Perpendicular { cfg, neg_scale } => GuidanceRule::Perpendicular { cfg, neg_scale },
         }
     }
 
@@ -53,6 +56,7 @@ impl GuiderRecipe {
         match self.rule {
             Rule::Single { .. } => &SINGLE_SIDES,
             Rule::Dual { .. } => &DUAL_SIDES,
+            Rule::Perpendicular { .. } => &PERPENDICULAR_SIDES,
         }
     }
 }
@@ -138,5 +142,34 @@ impl Node<SamplerState> for DualCfgGuider {
         let rule = Rule::Dual { cfg_conds, cfg_cond2_negative, nested };
         let side = |name| Ok::<_, NodeError>((name, inputs.conditioning(name)?));
         guider(inputs, rule, &[side("cond1")?, side("cond2")?, side("negative")?])
+    }
+}
+
+pub(super) struct PerpNegGuider;
+
+impl Node<SamplerState> for PerpNegGuider {
+    fn spec(&self) -> NodeSpec {
+        let inputs = vec![
+            prompt("positive").tooltip("What to draw."),
+            prompt("negative").tooltip("What to stay away from."),
+            prompt("empty_conditioning").tooltip("An empty prompt, which both are measured against."),
+            cfg(),
+            InputSpec::float("neg_scale", 1.0, (0.0, 100.0), 0.01, None)
+                .tooltip("How strictly to stay away from the negative prompt."),
+        ];
+        let description =
+            "Stays away from a prompt without giving up what it has in common with the positive one.";
+        let spec = guider_spec("PerpNegGuider", description, inputs);
+        NodeSpec { category: "_for_testing".into(), experimental: true, ..spec }
+    }
+
+    fn run(&self, inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let rule = Rule::Perpendicular { cfg: inputs.float("cfg")?, neg_scale: inputs.float("neg_scale")? };
+        let sides = [
+            ("positive", inputs.conditioning("positive")?),
+            ("negative", inputs.conditioning("negative")?),
+            ("empty", inputs.conditioning("empty_conditioning")?),
+        ];
+        guider(inputs, rule, &sides)
     }
 }

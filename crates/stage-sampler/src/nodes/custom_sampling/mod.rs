@@ -19,6 +19,7 @@ pub(super) static NODES: &[&dyn Node<SamplerState>] = &[
     &guiders::BasicGuider,
     &guiders::CfgGuider,
     &guiders::DualCfgGuider,
+    &guiders::PerpNegGuider,
     &noise::RandomNoise,
     &noise::DisableNoise,
     &noise::AddNoise,

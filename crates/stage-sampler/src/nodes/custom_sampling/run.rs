@@ -3,6 +3,7 @@
 use super::super::sampling::{cfg, report, require_memory, side};
 use super::guiders::{GuiderRecipe, SINGLE_SIDES};
 use super::{links, model, noise};
+use crate::control::Controls;
 use crate::model_patches::PatchedModel;
 use crate::state::SamplerState;
 use crate::{error, tensors};
@@ -125,7 +126,8 @@ fn run(
     require_memory(&patched.model, &samples)?;
     require_grown(&patched, &samples, sampler, &options)?;
     let noise_mask = latent.noise_mask.as_ref().map(|mask| tensors::to_device(mask, device)).transpose()?;
-    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref() };
+    let start = Start { latent: &samples, noise_mask: noise_mask.as_ref(), seed };
+    let mut controls = Controls::new(ctx.state, &patched.model, guide.model);
     let sides = guide
         .sides
         .iter()
@@ -133,7 +135,9 @@ fn run(
         // Every prompt but the first is one to be led away from.
         .map(|(place, (_, conditioning))| {
             let role = if place == 0 { Side::Positive } else { Side::Negative };
-            side(conditioning, role, ctx.state, &patched.model, &start)
+            let mut entries = side(conditioning, role, ctx.state, &patched.model, &start)?;
+            controls.add(&mut entries, conditioning)?;
+            Ok(entries)
         })
         .collect::<Result<Vec<_>, NodeError>>()?;
     let sides: Vec<_> = sides.iter().map(Vec::as_slice).collect();
