@@ -4,21 +4,23 @@
 //! the answer does not know, and the graph or the error. `scripts/check_templates.sh` uses it.
 
 use comfy_graph::workflow::{is_ui_format, read};
-use comfy_graph::{Catalog, ComboOption, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget};
+use comfy_graph::{Catalog, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::io::Write as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let info = arguments.next().ok_or("usage: convert OBJECT_INFO.json WORKFLOW.json...")?;
     let catalog = catalog(&read_json(&info)?);
+    let mut out = std::io::stdout().lock();
     for file in arguments {
         let workflow = read_json(&file)?;
         if !is_ui_format(&workflow) {
             continue;
         }
-        println!("{}", report(&file, &workflow, &catalog));
+        writeln!(out, "{}", report(&file, &workflow, &catalog))?;
     }
     Ok(())
 }
@@ -65,56 +67,38 @@ fn spec(class: &str, node: &Value) -> NodeSpec {
 fn input(name: &str, config: &Value) -> InputSpec {
     let none = Map::new();
     let options = config[1].as_object().unwrap_or(&none);
-    let kind = config[0].as_str().unwrap_or("COMBO");
-    InputSpec {
-        name: name.into(),
-        socket: kind.into(),
-        force_input: options.get("forceInput").is_some_and(|value| value == true),
-        widget: widget(kind, config, options),
-        ..InputSpec::default()
-    }
-}
-
-fn widget(kind: &str, config: &Value, options: &Map<String, Value>) -> Option<Widget> {
     let default = options.get("default").cloned().unwrap_or_default();
-    let number = |key: &str| options.get(key).and_then(Value::as_f64);
-    Some(match kind {
-        "INT" => Widget::Int {
-            default: default.as_i64().unwrap_or_default().into(),
-            min: i128::MIN,
-            max: i128::MAX,
-            step: 1,
-            control_after_generate: options.get("control_after_generate").is_some_and(|value| value == true),
-            display: None,
-        },
-        "FLOAT" => Widget::Float {
-            default: default.as_f64().unwrap_or_default(),
-            min: number("min"),
-            max: number("max"),
-            step: 0.01,
-            round: None,
-            display: None,
-        },
-        "STRING" => Widget::Text {
-            default: default.as_str().unwrap_or_default().into(),
-            multiline: false,
-            dynamic_prompts: false,
-        },
-        "BOOLEAN" => {
-            Widget::Bool { default: default.as_bool().unwrap_or_default(), label_on: None, label_off: None }
+    let is_set = |key: &str| options.get(key).is_some_and(|value| value == true);
+    let mut input = match config[0].as_str().unwrap_or("COMBO") {
+        "INT" => InputSpec::int(name, default.as_i64().unwrap_or_default().into(), (i128::MIN, i128::MAX), 1),
+        "FLOAT" => {
+            let range = (f64::NEG_INFINITY, f64::INFINITY);
+            InputSpec::exact_float(name, default.as_f64().unwrap_or_default(), range, 1.0)
         }
-        "COMBO" => Widget::Combo {
-            options: combo_options(config[0].as_array().or_else(|| options.get("options")?.as_array())),
-            default: default.as_str().map(str::to_owned),
-            folder: None,
-            upload: options.keys().find_map(|key| key.strip_suffix("_upload")).map(str::to_owned),
-            open: false,
-        },
-        _ => return None,
-    })
+        "STRING" => InputSpec::text(name, default.as_str().unwrap_or_default()),
+        "BOOLEAN" => InputSpec::boolean(name, default.as_bool().unwrap_or_default()),
+        "COMBO" => {
+            let values = config[0].as_array().or_else(|| options.get("options")?.as_array());
+            let texts: Vec<String> = values.into_iter().flatten().map(text).collect();
+            let choices: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let combo = InputSpec::combo(name, &choices);
+            default.as_str().map_or(combo.clone(), |value| combo.choose(value))
+        }
+        socket => InputSpec::socket(name, socket),
+    };
+    input.force_input = is_set("forceInput");
+    match &mut input.widget {
+        Some(Widget::Int { control_after_generate, .. }) => {
+            *control_after_generate = is_set("control_after_generate");
+        }
+        Some(Widget::Combo { upload, .. }) => {
+            *upload = options.keys().find_map(|key| key.strip_suffix("_upload")).map(str::to_owned);
+        }
+        _ => {}
+    }
+    input
 }
 
-fn combo_options(values: Option<&Vec<Value>>) -> Vec<ComboOption> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    values.into_iter().flatten().map(|value| ComboOption::from(text(value).as_str())).collect()
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
