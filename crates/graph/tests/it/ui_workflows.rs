@@ -45,6 +45,8 @@ fn widget_values_go_to_inputs_in_spec_order() {
     for control in ["fixed", "increment", "decrement", "randomize"] {
         check_widgets("KSampler", json!([7, control, 3, 8, "lms", "karras", 0.5]), sampler.clone());
     }
+    // The earliest pages saved only whether the seed changes.
+    check_widgets("KSampler", json!([7, true, 3, 8, "lms", "karras", 0.5]), sampler.clone());
     check_widgets("KSampler", json!([7, 3, 8, "lms", "karras", 0.5]), sampler.clone());
     check_widgets("KSampler", json!([7, "fixed", 3, 8, "lms", "karras", 0.5, "surplus"]), sampler.clone());
     let short = json!({
@@ -249,6 +251,24 @@ fn subgraphs_are_laid_out() {
     let mut bypassed = node(2, "scaler", inputs, &["IMAGE"], json!([222]));
     bypassed["mode"] = json!(4);
     check_json(around_scaler(bypassed), json!({"1": {"image": "a.png"}, "3": {"images": ["1", 0]}}));
+}
+
+#[test]
+fn instances_may_leave_inputs_out() {
+    // Earlier pages saved only the inputs that are linked or were once, so a place in the list says nothing.
+    let mut workflow = around_scaler(node(2, "scaler", json!([]), &["IMAGE"], json!([666])));
+    let definition = &mut workflow["definitions"]["subgraphs"][0];
+    definition["inputs"] = json!([{"name": "width", "type": "INT"}, {"name": "picture", "type": "IMAGE"}]);
+    definition["links"][0]["origin_slot"] = json!(1);
+    definition["links"][1]["origin_slot"] = json!(0);
+    workflow["nodes"][1]["inputs"] = json!([linked("picture", "IMAGE", 1)]);
+    check_json(workflow.clone(), scaled("area", 666));
+    // An input that was renamed on the instance is known by its place.
+    workflow["nodes"][1]["inputs"] = json!([linked("scale", "INT", 3), linked("picture", "IMAGE", 1)]);
+    workflow["nodes"][0]["outputs"][1]["type"] = json!("INT");
+    workflow["links"].as_array_mut().unwrap().push(json!([3, 1, 1, 2, 0, "INT"]));
+    let graph = read(&workflow, &catalog()).unwrap();
+    assert_eq!(graph.nodes[&NodeId::from("2:5")].inputs["width"], json!(["1", 1]));
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl<'a> Scope<'a> {
         scope.parent = Some((own, node));
         scope.prefix = format!("{}{id}:", self.prefix);
         scope.depth = self.depth + 1;
-        for promoted in promoted_values(node) {
+        for promoted in promoted_values(node, sheet) {
             // The sheet around the instance may in turn set what the instance shows.
             let value = self.overrides.get(&(id, promoted.name)).copied().or(promoted.value);
             let Some(value) = value else { continue };
@@ -95,11 +95,12 @@ struct Promoted<'a> {
 }
 
 /// The widgets of an instance: those of its inputs, and those that `proxyWidgets` names.
-fn promoted_values<'a>(node: &'a UiNode<'a>) -> Vec<Promoted<'a>> {
+fn promoted_values<'a>(node: &'a UiNode<'a>, definition: &Sheet<'a>) -> Vec<Promoted<'a>> {
     let proxies: Vec<Promoted<'_>> = proxy_widgets(node).collect();
+    let of_input = |name| Promoted { inner_node: None, name, value: None };
     let inputs = node.inputs.iter().filter(|input| input.has_widget);
-    let inputs = inputs.map(|input| Promoted { inner_node: None, name: input.name, value: None });
-    let inputs: Vec<Promoted<'_>> = inputs.collect();
+    let inputs: Vec<Promoted<'_>> = inputs.map(|input| of_input(input.name)).collect();
+    let defined: Vec<Promoted<'_>> = definition.widget_inputs.iter().map(|name| of_input(*name)).collect();
     let all = [&inputs[..], &proxies].concat();
     let saved = node.json.get("widgets_values");
     let named = node.json.get("widgets_values_named").or(saved).filter(|values| values.is_object());
@@ -108,7 +109,7 @@ fn promoted_values<'a>(node: &'a UiNode<'a>) -> Vec<Promoted<'a>> {
     }
     let saved = saved.and_then(Value::as_array).map_or(&[][..], |values| &values[..]);
     // Versions of the page differ in which of them they save; without names only the number tells.
-    let widgets = [proxies, inputs, all].into_iter().find(|widgets| widgets.len() == saved.len());
+    let widgets = [proxies, inputs, all, defined].into_iter().find(|widgets| widgets.len() == saved.len());
     let with_value = |(widget, value)| Promoted { value: Some(value), ..widget };
     widgets.unwrap_or_default().into_iter().zip(saved).map(with_value).collect()
 }

@@ -94,7 +94,9 @@ impl<'a> Resolver<'a> {
         let Some((parent, instance)) = scope.parent else { return Step::Found(Source::Nothing) };
         let name = scope.sheet.inputs.get(slot).copied().unwrap_or_default();
         let by_name = instance.inputs.iter().find(|input| input.name == name);
-        let input = by_name.or_else(|| instance.inputs.get(slot));
+        // An input that was renamed keeps its place; one that only has another input's place is not it.
+        let renamed = || instance.inputs.get(slot).filter(|input| !scope.sheet.inputs.contains(&input.name));
+        let input = by_name.or_else(renamed);
         match input.and_then(|input| input.link.as_deref()) {
             Some(link) => Step::Follow((parent, link)),
             None => Step::Found(

@@ -3,7 +3,7 @@
 use crate::workflow::WorkflowError;
 use indexmap::IndexMap;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Most inputs or outputs that a node or a subgraph may have.
 const MAX_SLOTS: usize = 500;
@@ -17,6 +17,8 @@ pub(super) struct Sheet<'a> {
     pub links: HashMap<String, UiLink>,
     /// Names of the inputs of a subgraph.
     pub inputs: Vec<&'a str>,
+    /// Those of `inputs` that fill a widget inside, in order.
+    pub widget_inputs: Vec<&'a str>,
     /// The id that stands for the inputs of a subgraph as the origin of links.
     pub input_node: Option<String>,
     /// The link that feeds each output of a subgraph.
@@ -82,7 +84,18 @@ impl<'a> Sheet<'a> {
             links.insert(ends.id, UiLink { origin: ends.origin, slot: ends.slot });
         }
         let inputs = list(json, "inputs").take(MAX_SLOTS).map(|input| text(input, "name")).collect();
-        Ok(Self { nodes, links, inputs, input_node: edge_node("inputNode"), output_links })
+        let input_node = edge_node("inputNode");
+        let mut sheet = Self { nodes, links, inputs, widget_inputs: Vec::new(), input_node, output_links };
+        sheet.widget_inputs = sheet.find_widget_inputs();
+        Ok(sheet)
+    }
+
+    fn find_widget_inputs(&self) -> Vec<&'a str> {
+        let inside = self.nodes.values().flat_map(|node| &node.inputs).filter(|input| input.has_widget);
+        let links = inside.filter_map(|input| self.links.get(input.link.as_deref()?));
+        let from_input = links.filter(|link| Some(&link.origin) == self.input_node.as_ref());
+        let slots: BTreeSet<usize> = from_input.map(|link| link.slot).collect();
+        slots.into_iter().filter_map(|slot| self.inputs.get(slot).copied()).collect()
     }
 }
 

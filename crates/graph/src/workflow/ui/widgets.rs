@@ -40,8 +40,12 @@ fn by_position<'a>(spec: &'a NodeSpec, saved: &'a [Value]) -> Vec<(&'a str, Cow<
                 let value = saved.next().map(Cow::Borrowed).or_else(|| default(input));
                 found.extend(value.map(|value| (&*input.name, value)));
             }
-            Slot::Control => {
-                saved.next_if(|value| value.as_str().is_some_and(|text| CONTROL_CHOICES.contains(&text)));
+            Slot::Control { next_is_bool } => {
+                saved.next_if(|value| match value {
+                    // The earliest pages saved whether the seed changes, not how.
+                    Value::Bool(_) => !next_is_bool,
+                    value => value.as_str().is_some_and(|text| CONTROL_CHOICES.contains(&text)),
+                });
             }
             Slot::Upload(kind) => {
                 saved.next_if(|value| value.as_str() == Some(kind));
@@ -59,7 +63,9 @@ fn default(input: &InputSpec) -> Option<Cow<'_, Value>> {
 enum Slot<'a> {
     Widget(&'a InputSpec),
     /// What happens to the seed before; saved by most versions of the page.
-    Control,
+    Control {
+        next_is_bool: bool,
+    },
     /// The caption of an upload button; saved by most versions of the page.
     Upload(&'a str),
 }
@@ -68,13 +74,15 @@ fn slots(spec: &NodeSpec) -> Vec<Slot<'_>> {
     let mut slots = Vec::new();
     for group in [InputGroup::Required, InputGroup::Optional] {
         let mut button = None;
-        for input in widget_inputs(spec).filter(|input| input.group == group) {
+        let mut inputs = widget_inputs(spec).filter(|input| input.group == group).peekable();
+        while let Some(input) = inputs.next() {
             slots.push(Slot::Widget(input));
             match &input.widget {
                 Some(Widget::Int { control_after_generate, .. })
                     if *control_after_generate || matches!(&*input.name, "seed" | "noise_seed") =>
                 {
-                    slots.push(Slot::Control);
+                    let next = inputs.peek().and_then(|next| next.widget.as_ref());
+                    slots.push(Slot::Control { next_is_bool: matches!(next, Some(Widget::Bool { .. })) });
                 }
                 Some(Widget::Combo { upload: Some(kind), .. }) => button = Some(Slot::Upload(kind)),
                 _ => {}
