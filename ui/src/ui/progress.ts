@@ -72,7 +72,7 @@ function render(): void {
   byId<HTMLProgressElement>("progress-bar").value = share(job);
   const node = job.currentNode === undefined ? undefined : job.nodes.get(job.currentNode);
   const seconds = secondsLeft(node?.progress, Date.now());
-  if (seconds !== undefined) left.textContent = `about ${duration(seconds)} left`;
+  if (seconds !== undefined) left.textContent = seconds < 1 ? "less than 1 s left" : `about ${duration(seconds)} left`;
 }
 
 export function startProgress(): void {
