@@ -36,8 +36,8 @@ fi
 cp scripts/clients/{clients.test.mjs,workflow.json} "$clients/"
 
 source <(scripts/install_imagemagick.sh --print-env)
-export GATEWAY_ADDR=127.0.0.1:38084 UI_ADDR=127.0.0.1:38080 ORCHESTRATOR_ADDR=127.0.0.1:39090
-export STAGE_SAMPLER_ADDR=127.0.0.1:39091 STAGE_IMAGE_ADDR=127.0.0.1:39092
+export GATEWAY_ADDR=127.0.0.1:27084 UI_ADDR=127.0.0.1:27080 ORCHESTRATOR_ADDR=127.0.0.1:27090
+export STAGE_SAMPLER_ADDR=127.0.0.1:27091 STAGE_IMAGE_ADDR=127.0.0.1:27092
 export CHECKPOINTS_DIR=$work/checkpoints VAE_DIR=$work/vae DATA_DIR=$work/data ARTIFACTS_ROOT=$work/artifacts
 export INPUT_DIR=$work/input OUTPUT_DIR=$work/output TEMP_DIR=$work/temp USER_DIR=$work/user LOG_DIR=$work/log
 mkdir -p "$CHECKPOINTS_DIR"

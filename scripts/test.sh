@@ -37,4 +37,8 @@ if [ -z "${CHROMIUM:-}" ]; then apt_packages chromium; fi
 (cd ui && npm run --silent e2e)
 step "page on the real stack"
 scripts/page_on_stack.sh
+step "ComfyUI's own page on the real stack"
+scripts/comfyui_page_on_stack.sh
+step "public clients of ComfyUI"
+scripts/client_tests.sh
 step "done"

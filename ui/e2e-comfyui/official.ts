@@ -83,10 +83,14 @@ export function seen(page: Page): Promise<Record<string, number>> {
 export function setWidget(page: Page, type: string, name: string, value: unknown): Promise<void> {
   return page.evaluate(
     ([type, name, value]) => {
-      const node = (window as any as OfficialWindow).app.graph.nodes.find((node: any) => node.type === type);
+      const { app } = window as any as OfficialWindow;
+      const node = app.graph.nodes.find((node: any) => node.type === type);
       const widget = node.widgets.find((widget: any) => widget.name === name);
       widget.value = value;
       widget.callback?.(value);
+      // The page notices changes after each key or click, and saves what it noticed.
+      const tracker = app.extensionManager.workflow.activeWorkflow?.changeTracker;
+      (tracker?.captureCanvasState ?? tracker?.checkState)?.call(tracker);
     },
     [type, name, value] as const,
   );
