@@ -25,6 +25,18 @@ apt_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
 }
 
+# Whether packages of Python can be had here.
+package_index_answers() {
+    local folder answer=0
+    command -v python3 >/dev/null || apt_packages python3
+    python3 -m pip --version >/dev/null 2>&1 || apt_packages python3-pip
+    folder=$(mktemp -d)
+    timeout 120 python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$folder" \
+        comfy-api-simplified==1.6.0 >/dev/null 2>&1 || answer=1
+    rm -rf "$folder"
+    return "$answer"
+}
+
 need_rust() {
     [ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
     if ! command -v cargo >/dev/null && apt-cache show rustup >/dev/null 2>&1; then

@@ -330,37 +330,36 @@ impl<'a> CfgDenoiser<'a> {
     }
 
     /// Leads from the estimate of one side towards and past that of another.
-    fn guide(&self, x: &Tensor, sigma: f64, pair: &mut Pair, cfg: f64) -> Result<Tensor> {
-        self.prepare(x, sigma, pair, cfg)?;
+    fn guide(&self, x: &Tensor, sigma: f64, pair: &mut Pair) -> Result<Tensor> {
+        self.prepare(x, sigma, pair)?;
         let guided = match self.rescale {
-            None => toward(&pair.uncond, &pair.cond, cfg)?,
-            Some(share) => rescaled(x, sigma, &pair.cond, &pair.uncond, cfg, share)?,
+            None => toward(&pair.uncond, &pair.cond, pair.cfg)?,
+            Some(share) => rescaled(x, sigma, &pair.cond, &pair.uncond, pair.cfg, share)?,
         };
-        self.finish(x, sigma, pair, cfg, guided)
+        self.finish(x, sigma, pair, guided)
     }
 
     /// Changes both estimates before they are joined.
-    fn prepare(&self, x: &Tensor, sigma: f64, pair: &mut Pair, cfg: f64) -> Result<()> {
+    fn prepare(&self, x: &Tensor, sigma: f64, pair: &mut Pair) -> Result<()> {
         for (before, memory) in self.before.iter().zip(self.memories.borrow_mut().iter_mut()) {
-            [pair.cond, pair.uncond] = before.apply(memory, x, sigma, [&pair.cond, &pair.uncond], cfg)?;
+            [pair.cond, pair.uncond] =
+                before.apply(memory, x, sigma, [&pair.cond, &pair.uncond], pair.cfg)?;
         }
         Ok(())
     }
 
     /// Changes the estimate that both were joined to.
-    fn finish(&self, x: &Tensor, sigma: f64, pair: &Pair, cfg: f64, guided: Tensor) -> Result<Tensor> {
-        self.after
-            .iter()
-            .try_fold(guided, |guided, after| self.apply_after(after, x, sigma, pair, cfg, guided))
+    fn finish(&self, x: &Tensor, sigma: f64, pair: &Pair, guided: Tensor) -> Result<Tensor> {
+        self.after.iter().try_fold(guided, |guided, after| self.apply_after(after, x, sigma, pair, guided))
     }
 
     /// Joins three sides around an empty one.
     fn perpendicular(&self, x: &Tensor, sigma: f64, cfg: f64, neg_scale: f64) -> Result<Guided> {
         let ([cond, uncond, empty], received) = self.evaluate_pair(x, sigma, [0, 1, 2], 1)?;
-        let mut pair = Pair { cond, uncond, sides: [0, 1], received };
-        self.prepare(x, sigma, &mut pair, cfg)?;
+        let mut pair = Pair { cond, uncond, sides: [0, 1], cfg, received };
+        self.prepare(x, sigma, &mut pair)?;
         let guided = perpendicular([&pair.cond, &pair.uncond, &empty], cfg, neg_scale)?;
-        Ok(Guided { denoised: self.finish(x, sigma, &pair, cfg, guided)?, uncond: pair.uncond })
+        Ok(Guided { denoised: self.finish(x, sigma, &pair, guided)?, uncond: pair.uncond })
     }
 
     fn apply_after(
@@ -369,7 +368,6 @@ impl<'a> CfgDenoiser<'a> {
         x: &Tensor,
         sigma: f64,
         pair: &Pair,
-        cfg: f64,
         guided: Tensor,
     ) -> Result<Tensor> {
         let (scale, more, less) = match *after {
@@ -390,8 +388,12 @@ impl<'a> CfgDenoiser<'a> {
             AfterGuidance::ScaledNoise { factor } => {
                 return Ok((x - ((x - guided)? / factor)?)?);
             }
-            AfterGuidance::ZeroStar => return optimised_scale(&guided, x, &pair.cond, &pair.uncond, cfg),
-            AfterGuidance::Direction => return towards_direction(&guided, &pair.cond, &pair.uncond, cfg),
+            AfterGuidance::ZeroStar => {
+                return optimised_scale(&guided, x, &pair.cond, &pair.uncond, pair.cfg);
+            }
+            AfterGuidance::Direction => {
+                return towards_direction(&guided, &pair.cond, &pair.uncond, pair.cfg);
+            }
         };
         Ok((guided + (more - less)?.affine(scale, 0.0)?)?)
     }
@@ -428,14 +430,14 @@ impl<'a> CfgDenoiser<'a> {
         let (cfg_conds, cfg_negative) = strengths;
         match style {
             DualStyle::Nested => {
-                let mut pair = Pair { cond: first, uncond: second, sides, received };
-                let guided = self.guide(x, sigma, &mut pair, cfg_conds)?;
+                let mut pair = Pair { cond: first, uncond: second, sides, cfg: cfg_conds, received };
+                let guided = self.guide(x, sigma, &mut pair)?;
                 Ok((toward(&negative, &guided, cfg_negative)?, pair.uncond))
             }
             DualStyle::Regular => {
                 let difference = (first - &second)?.affine(cfg_conds, 0.0)?;
-                let mut pair = Pair { cond: second, uncond: negative, sides, received };
-                let base = self.guide(x, sigma, &mut pair, cfg_negative)?;
+                let mut pair = Pair { cond: second, uncond: negative, sides, cfg: cfg_negative, received };
+                let base = self.guide(x, sigma, &mut pair)?;
                 Ok(((base + difference)?, pair.uncond))
             }
         }
@@ -465,6 +467,8 @@ struct Pair {
     cond: Tensor,
     uncond: Tensor,
     sides: [usize; 2],
+    /// How far past the first one to go.
+    cfg: f64,
     /// Attention that the places of the second got.
     received: Option<Tensor>,
 }
@@ -476,10 +480,10 @@ impl Denoiser for CfgDenoiser<'_> {
         match self.rule {
             GuidanceRule::Single { cfg } if is_one(cfg) && !both => {
                 let [cond] = self.evaluate(x, sigma, [0])?;
-                let pair = Pair { uncond: cond.clone(), cond, sides: [0, 1], received: None };
-                let alone = self.after.iter().filter(|after| after.acts_alone());
-                alone.fold(Ok(pair.cond.clone()), |guided, after| {
-                    self.apply_after(after, x, sigma, &pair, cfg, guided?)
+                let pair = Pair { uncond: cond.clone(), cond, sides: [0, 1], cfg, received: None };
+                let mut alone = self.after.iter().filter(|after| after.acts_alone());
+                alone.try_fold(pair.cond.clone(), |guided, after| {
+                    self.apply_after(after, x, sigma, &pair, guided)
                 })
             }
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style: DualStyle::Regular }
@@ -511,8 +515,8 @@ impl Denoiser for CfgDenoiser<'_> {
         match self.rule {
             GuidanceRule::Single { cfg } => {
                 let ([cond, uncond], received) = self.evaluate_pair(x, sigma, [0, 1], 1)?;
-                let mut pair = Pair { cond, uncond, sides: [0, 1], received };
-                Ok(Guided { denoised: self.guide(x, sigma, &mut pair, cfg)?, uncond: pair.uncond })
+                let mut pair = Pair { cond, uncond, sides: [0, 1], cfg, received };
+                Ok(Guided { denoised: self.guide(x, sigma, &mut pair)?, uncond: pair.uncond })
             }
             GuidanceRule::Dual { cfg_conds, cfg_cond2_negative, style } => {
                 let (denoised, uncond) = self.dual(x, sigma, (cfg_conds, cfg_cond2_negative), style)?;

@@ -59,6 +59,32 @@ impl Node<SamplerState> for UnclipCheckpointLoader {
     }
 }
 
+pub(super) struct ImageOnlyCheckpointLoader;
+
+impl Node<SamplerState> for ImageOnlyCheckpointLoader {
+    fn spec(&self) -> NodeSpec {
+        NodeSpec {
+            class: "ImageOnlyCheckpointLoader".into(),
+            display_name: "Image Only Checkpoint Loader (img2vid model)".into(),
+            description: "Opens a checkpoint that is steered by pictures alone, without its text encoder."
+                .into(),
+            category: "loaders/video_models".into(),
+            version: 1,
+            inputs: vec![
+                InputSpec::file("ckpt_name", "checkpoints")
+                    .tooltip("A file in models/checkpoints. Video models are not supported."),
+            ],
+            outputs: ["MODEL", "CLIP_VISION", "VAE"].map(OutputSpec::of).to_vec(),
+            ..NodeSpec::default()
+        }
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        let parts = [Part::Model, Part::ClipVision, Part::Vae];
+        recipes(inputs.text("ckpt_name")?, "checkpoints", &parts, ctx)
+    }
+}
+
 pub(super) struct VaeLoader;
 
 impl Node<SamplerState> for VaeLoader {

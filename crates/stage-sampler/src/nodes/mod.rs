@@ -135,6 +135,7 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &tiled_vae::VaeDecodeTiled,
     &tiled_vae::VaeEncodeTiled,
     &loaders::UnclipCheckpointLoader,
+    &loaders::ImageOnlyCheckpointLoader,
     &vision::ClipVisionLoader,
     &vision::ClipVisionEncode,
     &vision::UnclipConditioning,

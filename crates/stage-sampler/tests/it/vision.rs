@@ -229,8 +229,11 @@ async fn a_model_draws_variations_of_what_it_is_shown() {
         let mut steps = basics(64);
         let file = vec![("ckpt_name", Give::Text(checkpoint))];
         steps[0] = Step("model", "unCLIPCheckpointLoader", file);
+        let file = vec![("ckpt_name", Give::Text(checkpoint))];
+        steps.push(Step("without_text", "ImageOnlyCheckpointLoader", file));
         steps.extend([show("shown", 1.0), show("hidden", 0.0)]);
-        for (id, prompt) in [("Plain", "cat"), ("Shown", "shown"), ("Again", "shown"), ("Hidden", "hidden")] {
+        steps.push(ksampler("Again", "without_text", "shown", 4.0, EULER));
+        for (id, prompt) in [("Plain", "cat"), ("Shown", "shown"), ("Hidden", "hidden")] {
             steps.push(ksampler(id, "model", prompt, 4.0, EULER));
         }
         let [plain, shown, again, hidden] = stage.latents(steps, ["Plain", "Shown", "Again", "Hidden"]).await;
