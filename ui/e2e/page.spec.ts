@@ -50,6 +50,9 @@ test("runs: progress, preview, picture on the node and in the sidebar", async ({
   const trouble = await open(page);
   await page.keyboard.press("Control+Enter");
   await expect(page.locator("#progress-text")).toContainText("KSampler, step 10 of 20");
+  // A page that learned of the run by its state has seen one step; the pace shows with the next ones.
+  await tell(page, { hold_at: 14 });
+  await expect(page.locator("#progress-text")).toContainText("KSampler, step 14 of 20");
   await expect(page.locator("#progress-left")).toContainText("left");
   await expect(page.locator(".live img")).toBeVisible();
   expect((await node(page, "KSampler")).phase).toBe("running");
