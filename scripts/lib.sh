@@ -67,3 +67,35 @@ build_ui() {
     need_node
     (cd "$repo/ui" && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build)
 }
+
+# Starts the four services of the debug build with all their folders in FOLDER, and the starter checkpoint. PREFIX stands
+# before the usual ports. Sets stack_api and stack_page; stop_stack ends what was started.
+stack_pids=()
+start_stack() {
+    local folder=$1 prefix=$2 target=${CARGO_TARGET_DIR:-target}/debug service
+    source <(scripts/install_imagemagick.sh --print-env)
+    export UI_ADDR=127.0.0.1:${prefix}8080 GATEWAY_ADDR=127.0.0.1:${prefix}8084
+    export ORCHESTRATOR_ADDR=127.0.0.1:${prefix}9090
+    export STAGE_SAMPLER_ADDR=127.0.0.1:${prefix}9091 STAGE_IMAGE_ADDR=127.0.0.1:${prefix}9092
+    export MODELS_DIR=$folder/models DATA_DIR=$folder/data ARTIFACTS_ROOT=$folder/artifacts INPUT_DIR=$folder/input
+    export OUTPUT_DIR=$folder/output TEMP_DIR=$folder/temp USER_DIR=$folder/user LOG_DIR=$folder/log
+    mkdir -p "$MODELS_DIR/checkpoints"
+    cp models/checkpoints/starter.safetensors "$MODELS_DIR/checkpoints/"
+    for service in "${services[@]}"; do
+        "$target/$service" </dev/null >"$folder/$service.out" 2>&1 &
+        stack_pids+=($!)
+    done
+    stack_api=http://$GATEWAY_ADDR stack_page=http://$UI_ADDR
+    for _ in $(seq 600); do
+        curl -fsS -o /dev/null "$stack_api/readyz" 2>/dev/null && return
+        sleep 0.1
+    done
+    cat "$folder"/*.out
+    die "the stack did not become ready"
+}
+
+stop_stack() {
+    [ ${#stack_pids[@]} -eq 0 ] || kill "${stack_pids[@]}" 2>/dev/null || true
+    wait 2>/dev/null || true
+    stack_pids=()
+}

@@ -14,7 +14,7 @@ source scripts/lib.sh
 
 run_dir=${RUN_DIR:-.run}
 export LOG_DIR=${LOG_DIR:-.log}
-export CHECKPOINTS_DIR=${CHECKPOINTS_DIR:-models/checkpoints}
+checkpoints=${CHECKPOINTS_DIR:-${MODELS_DIR:-models}/checkpoints}
 gateway=${GATEWAY_ADDR:-127.0.0.1:8084}
 page=${UI_ADDR:-127.0.0.1:8080}
 target=${CARGO_TARGET_DIR:-target}/release
@@ -61,14 +61,14 @@ wait_until_ready() {
 }
 
 has_checkpoint() {
-    find -L "$CHECKPOINTS_DIR" -type f \( -name '*.safetensors' -o -name '*.sft' -o -name '*.ckpt' -o -name '*.pt' -o -name '*.pth' -o -name '*.bin' \) 2>/dev/null | grep -q .
+    find -L "$checkpoints" -type f \( -name '*.safetensors' -o -name '*.sft' -o -name '*.ckpt' -o -name '*.pt' -o -name '*.pth' -o -name '*.bin' \) 2>/dev/null | grep -q .
 }
 
 start_all() {
     need_build_tools
     cargo build --release --locked --bins
     [ -n "${UI_DIR:-}" ] || build_ui
-    has_checkpoint || say "there is no checkpoint in $CHECKPOINTS_DIR: put a Stable Diffusion file there to draw"
+    has_checkpoint || say "there is no checkpoint in $checkpoints: put a Stable Diffusion file there to draw"
     local service
     for service in "${services[@]}"; do start_one "$service"; done
     wait_until_ready

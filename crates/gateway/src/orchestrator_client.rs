@@ -15,6 +15,8 @@ use tonic::{Response, Status, Streaming};
 
 /// Listing nodes may make the orchestrator ask every stage, which is the slowest call.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Jobs asked for at a time; workflows of a few hundred kilobytes stay far below the limit of a message.
+const JOBS_PER_ANSWER: u32 = 32;
 
 /// A connection to the orchestrator that is made, and made again, when needed. Clones share it.
 #[derive(Debug, Clone)]
@@ -92,6 +94,28 @@ impl Orchestrator {
 
     pub async fn jobs(&self, request: pb::ListJobsRequest) -> Result<pb::ListJobsResponse, ApiError> {
         self.call(self.client.clone().list_jobs(request)).await
+    }
+
+    /// Lists all jobs that a request names, in as many answers as it takes: each holds whole workflows, so one for all
+    /// may be larger than a message.
+    pub async fn all_jobs(&self, request: pb::ListJobsRequest) -> Result<Vec<pb::Job>, ApiError> {
+        let (mut jobs, mut page) = (Vec::new(), JOBS_PER_ANSWER);
+        loop {
+            let request = pb::ListJobsRequest { limit: page, offset: jobs.len() as u32, ..request.clone() };
+            match self.jobs(request).await {
+                Ok(answer) => {
+                    let last = answer.jobs.len() < page as usize;
+                    jobs.extend(answer.jobs);
+                    if last {
+                        return Ok(jobs);
+                    }
+                }
+                Err(error) if page > 1 && error.code == ErrorCode::Internal.as_str() => {
+                    page = (page / 4).max(1)
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub async fn cancel(&self, id: &str) -> Result<pb::Job, ApiError> {

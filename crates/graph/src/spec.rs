@@ -184,6 +184,8 @@ pub struct Mentions {
 impl Mentions {
     /// The files that `text` may name, with or without their extension. Names that begin alike may be among them.
     pub fn in_text(&self, text: &str) -> impl Iterator<Item = &ComboOption> {
+        // Parentheses that are meant as such are written with a backslash.
+        let text = text.replace("\\(", "(").replace("\\)", ")");
         let named = move |file: &&ComboOption| {
             let stem = file.value.rsplit_once('.').map_or(file.value.as_str(), |(stem, _)| stem);
             text.contains(&format!("{}{stem}", self.keyword))

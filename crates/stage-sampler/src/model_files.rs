@@ -152,8 +152,12 @@ impl ModelFiles {
         name: &str,
         go_on: &dyn Fn() -> Result<(), NodeError>,
     ) -> Result<([FoundFile; 2], String), NodeError> {
-        let names: Vec<String> =
-            self.list(VAE_APPROX).unwrap_or_default().into_iter().map(|e| e.name).collect();
+        let mut entries = self.list(VAE_APPROX).unwrap_or_default();
+        // A broken file beside a good one is passed over, as the list of choices does.
+        if entries.iter().any(|entry| self.verdict(VAE_APPROX, entry).problem.is_none()) {
+            entries.retain(|entry| self.verdict(VAE_APPROX, entry).problem.is_none());
+        }
+        let names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
         let half = |half: &str| {
             let start = format!("{name}_{half}.");
             let file = names.iter().find(|name| name.starts_with(&start)).ok_or_else(|| {

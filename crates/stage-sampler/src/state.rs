@@ -90,6 +90,10 @@ impl SamplerState {
     /// # Errors
     /// When it is gone or was replaced.
     pub(crate) fn vae_file(&self, recipe: &Recipe) -> Result<PathBuf, NodeError> {
+        if recipe.folder == VAE_APPROX {
+            let message = format!("`{}` is made of two files, which cannot be saved as one", recipe.file);
+            return Err(NodeError::invalid(message));
+        }
         Ok(self.find_unchanged(&recipe.folder, &recipe.file, &recipe.fingerprint)?.path)
     }
 

@@ -8,6 +8,7 @@ mod beta_quantile;
 pub mod brownian;
 pub mod denoiser;
 pub mod error;
+mod gits;
 mod grounding;
 pub mod guidance;
 mod guidance_formulas;

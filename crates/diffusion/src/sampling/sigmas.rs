@@ -1,6 +1,7 @@
 //! Lists of noise levels made from figures instead of a model, and tools to cut and change them.
 
 use super::error::{Result, SamplingError};
+use super::gits;
 use super::schedule::NoiseSchedule;
 use super::schedulers::{Scheduler, beta_levels, ended, karras_levels, linspace};
 
@@ -245,18 +246,65 @@ pub fn align_your_steps(model: AlignedModel, steps: usize, denoise: f64) -> Resu
     }
     let levels = model.levels();
     let kept = if denoise < 1.0 { (steps as f64 * denoise).round_ties_even() as usize } else { steps };
-    let mut sigmas: Vec<f64> = if steps + 1 == levels.len() {
-        levels.to_vec()
-    } else {
-        let intervals = levels.len() - 1;
-        let at = |i: usize| {
-            let place = i as f64 * intervals as f64 / steps as f64;
-            let low = (place as usize).min(intervals - 1);
-            let share = place - low as f64;
-            (levels[low].ln() * (1.0 - share) + levels[low + 1].ln() * share).exp()
-        };
-        (0..=steps).map(at).collect()
+    let sigmas = if steps + 1 == levels.len() { levels.to_vec() } else { log_linear(&levels, steps) };
+    last_steps(sigmas, kept)
+}
+
+/// Picks the levels that GITS found for a number of steps, or spreads those of the longest list.
+///
+/// # Errors
+/// Fails on a coefficient that levels were not searched for and on a number of steps that gives no schedule.
+///
+/// # Source
+/// Chen et al. 2024 (GITS); same values as ComfyUI `GITSScheduler`.
+pub fn gits(coefficient: f64, steps: usize, denoise: f64) -> Result<Vec<f64>> {
+    check_steps(steps)?;
+    if denoise <= 0.0 {
+        return Ok(Vec::new());
+    }
+    let place = (coefficient - gits::FIRST_COEFFICIENT) / gits::COEFFICIENT_STEP;
+    let unknown = || {
+        let known = |i: usize| format!("{:.2}", gits::FIRST_COEFFICIENT + i as f64 * gits::COEFFICIENT_STEP);
+        let known: Vec<String> = (0..gits::LISTS.len()).map(known).collect();
+        let reason = format!("there are no levels for {coefficient}, expected one of {}", known.join(", "));
+        SamplingError::invalid("coeff", reason)
     };
+    if !((place - place.round()).abs() < 0.1 && place > -0.5) {
+        return Err(unknown());
+    }
+    let lists = gits::LISTS.get(place.round() as usize).ok_or_else(unknown)?;
+    let first = steps.checked_sub(gits::FEWEST_STEPS).ok_or_else(|| {
+        SamplingError::invalid("steps", format!("at least {} steps are needed", gits::FEWEST_STEPS))
+    })?;
+    let levels = |list: &[u8]| -> Vec<f64> {
+        let last = gits::LEVELS.len() - 1;
+        let between = list.iter().map(|place| usize::from(*place));
+        std::iter::once(0).chain(between).chain([last]).map(|place| gits::LEVELS[place]).collect()
+    };
+    let sigmas = match lists.get(first) {
+        Some(list) => levels(list),
+        None => log_linear(&levels(lists[lists.len() - 1]), steps),
+    };
+    last_steps(
+        sigmas,
+        if denoise < 1.0 { (steps as f64 * denoise).round_ties_even() as usize } else { steps },
+    )
+}
+
+/// Interpolates the logarithm of levels, spread evenly over a number of steps.
+fn log_linear(levels: &[f64], steps: usize) -> Vec<f64> {
+    let intervals = levels.len() - 1;
+    let at = |i: usize| {
+        let place = i as f64 * intervals as f64 / steps as f64;
+        let low = (place as usize).min(intervals - 1);
+        let share = place - low as f64;
+        (levels[low].ln() * (1.0 - share) + levels[low + 1].ln() * share).exp()
+    };
+    (0..=steps).map(at).collect()
+}
+
+/// Keeps the last steps of a list of levels and ends it without noise, in f32.
+fn last_steps(mut sigmas: Vec<f64>, kept: usize) -> Result<Vec<f64>> {
     sigmas.drain(..sigmas.len().saturating_sub(kept + 1));
     if let Some(last) = sigmas.last_mut() {
         *last = 0.0;
@@ -405,6 +453,51 @@ mod tests {
         for (steps, denoise) in [(1, 1.0), (4, 1.0), (10, 1.0), (3, 0.55), (4, 0.0)] {
             check(&format!("turbo|{steps}|{denoise}"), &turbo(&schedule, steps, denoise).unwrap(), &golden);
         }
+    }
+
+    #[test]
+    fn gits_levels_are_those_of_the_search() {
+        let close = |got: Vec<f64>, want: &[f64]| {
+            assert_eq!(got.len(), want.len(), "{got:?}");
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() <= 1e-7 * want, "{got} {want}");
+            }
+        };
+        close(gits(0.8, 2, 1.0).unwrap(), &[14.61464119, 7.49001646, 0.0]);
+        close(
+            gits(1.0, 5, 1.0).unwrap(),
+            &[14.61464119, 7.11996698, 3.07277966, 1.56271636, 0.59516323, 0.0][..],
+        );
+        let ten =
+            [14.61464119, 5.85520077, 2.84484982, 1.67050016, 1.08895338, 0.74807048, 0.50118381, 0.32104823];
+        close(gits(1.2, 10, 1.0).unwrap(), &[&ten[..], &[0.19894916, 0.09824532, 0.0]].concat());
+        close(gits(1.2, 10, 0.25).unwrap(), &[0.19894916, 0.09824532, 0.0]);
+        // Ten of ten and a half steps: a half goes to the even number.
+        close(gits(1.5, 3, 0.5).unwrap(), &[0.803307, 0.25053367, 0.0]);
+        let schedule = NoiseSchedule::sd15();
+        for (c, lists) in gits::LISTS.iter().enumerate() {
+            for (i, list) in lists.iter().enumerate() {
+                assert_eq!(list.len(), i + 1, "{c}");
+                assert!(list.is_sorted() && list.iter().all(|place| (1..97).contains(place)), "{c} {list:?}");
+            }
+        }
+        for level in gits::LEVELS {
+            // Every level is a whole hundredth of the training time.
+            let hundredths = f64::from(schedule.timestep(level)) / 9.99;
+            assert!((hundredths - hundredths.round()).abs() < 0.06, "{level}: {hundredths}");
+        }
+        let long = gits(1.2, 40, 1.0).unwrap();
+        let longest = gits(1.2, 20, 1.0).unwrap();
+        // Twice as many steps meet every level of the longest list.
+        for (i, level) in longest.iter().enumerate().take(20) {
+            assert!((long[2 * i] - level).abs() < 1e-6 * level, "{i}");
+        }
+        assert!(gits(1.0, 10, 0.0).unwrap().is_empty());
+        for coefficient in [0.75, 0.83, 1.55, f64::NAN] {
+            let error = gits(coefficient, 10, 1.0).unwrap_err().to_string();
+            assert!(error.contains("0.80, 0.85") && error.contains("1.50"), "{error}");
+        }
+        assert!(gits(1.0, 1, 1.0).unwrap_err().to_string().contains("2 steps"));
     }
 
     /// The optimised levels are those of training steps that the guide names.

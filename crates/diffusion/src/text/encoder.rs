@@ -52,6 +52,8 @@ pub struct TextEncoding {
     pub embedding: Tensor,
     /// `[1, P]` in f32: the last layer at the first chunk's end token, projected where the encoder has a projection.
     pub pooled: Tensor,
+    /// The same before the projection, `[1, D]`.
+    pub unprojected: Tensor,
     pub warnings: Vec<PromptWarning>,
 }
 
@@ -142,23 +144,20 @@ impl ClipTextEncoder {
     /// Encodes a tokenized prompt per encoder and joins their channels; the pooled text is the last encoder's.
     fn encode_tokens(&self, prompts: Vec<TokenizedPrompt>, skip: ClipSkip) -> Result<TextEncoding> {
         let mut embeddings = Vec::with_capacity(self.towers.len());
-        let mut last_pooled = None;
+        let mut pooled = None;
         for (tower, prompt) in self.towers.iter().zip(&prompts) {
-            let (embedding, pooled) = tower.encode(prompt, skip, &self.device)?;
+            let (embedding, last) = tower.encode(prompt, skip, &self.device)?;
             embeddings.push(embedding);
-            last_pooled = Some(pooled);
+            pooled = Some((tower.transformer.project(&last)?, last));
         }
+        let (pooled, unprojected) = pooled.expect("there is at least one encoder, `load` checks it");
         let mut warnings: Vec<PromptWarning> = Vec::new();
         for warning in prompts.into_iter().flat_map(|prompt| prompt.warnings) {
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }
         }
-        Ok(TextEncoding {
-            embedding: Tensor::cat(&embeddings, D::Minus1)?,
-            pooled: last_pooled.expect("there is at least one encoder, `load` checks it"),
-            warnings,
-        })
+        Ok(TextEncoding { embedding: Tensor::cat(&embeddings, D::Minus1)?, pooled, unprojected, warnings })
     }
 }
 
@@ -173,7 +172,7 @@ impl Tower {
         chunk
     }
 
-    /// Encodes a tokenized prompt to its embedding and its pooled text.
+    /// Encodes a tokenized prompt to its embedding and its pooled text before the projection.
     ///
     /// # Source
     /// As ComfyUI: chunks are encoded apart and joined along the sequence; a weighted token is moved along the line
@@ -203,7 +202,7 @@ impl Tower {
             embedding = weigh(&embedding, &empty, prompt)?;
         }
         let pooled = hidden.last.narrow(0, 0, 1)?.narrow(1, end, 1)?.squeeze(1)?;
-        Ok((embedding.reshape((1, count * CHUNK_TOKENS, ()))?, self.transformer.project(&pooled)?))
+        Ok((embedding.reshape((1, count * CHUNK_TOKENS, ()))?, pooled))
     }
 }
 

@@ -207,7 +207,7 @@ impl Owner {
         self.queue_remaining = system.running + system.pending;
         let statuses = vec![JobStatus::Queued.into(), JobStatus::Running.into()];
         let request = ListJobsRequest { statuses, detail: true, ..Default::default() };
-        for job in self.orchestrator.jobs(request).await?.jobs {
+        for job in self.orchestrator.all_jobs(request).await? {
             for event in &job.durable_events {
                 self.shared.latest_seq.fetch_max(event.seq, Ordering::Relaxed);
                 let frames = self.job(event).on(event);

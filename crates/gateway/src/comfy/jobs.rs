@@ -189,9 +189,10 @@ fn summary(job: &Job) -> Value {
         job.outputs.iter().flat_map(|output| shown(&output.node_id, &output.ui_json)).collect();
     json["outputs_count"] = files.len().into();
     // A saved picture says more than a preview.
-    let best = files.iter().find(|file| file["type"] == "output").or_else(|| files.first());
+    let seen: Vec<&Value> = files.iter().filter(|file| can_be_seen(file)).collect();
+    let best = seen.iter().find(|file| file["type"] == "output").or_else(|| seen.first());
     if let Some(best) = best {
-        json["preview_output"] = best.clone();
+        json["preview_output"] = (*best).clone();
     }
     let extra = object_or_empty(&job.extra_data_json);
     let workflow_id = &extra["extra_pnginfo"]["workflow"]["id"];
@@ -199,6 +200,13 @@ fn summary(job: &Job) -> Value {
         json["workflow_id"] = workflow_id.clone();
     }
     json
+}
+
+/// Whether a page can show a file; models and latents are saved too.
+fn can_be_seen(file: &Value) -> bool {
+    const ENDS: [&str; 10] = ["png", "webp", "jpg", "jpeg", "gif", "apng", "svg", "mp4", "webm", "glb"];
+    let name = file["filename"].as_str().unwrap_or_default();
+    name.rsplit_once('.').is_some_and(|(_, end)| ENDS.contains(&end.to_ascii_lowercase().as_str()))
 }
 
 /// The files that a node showed, under whatever key.

@@ -12,7 +12,7 @@ pub async fn get(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
     let mut lists = [Vec::new(), Vec::new()];
     for (list, status) in lists.iter_mut().zip([JobStatus::Running, JobStatus::Queued]) {
         let request = ListJobsRequest { statuses: vec![status.into()], detail: true, ..Default::default() };
-        list.extend(app.orchestrator.jobs(request).await?.jobs.iter().map(item));
+        list.extend(app.orchestrator.all_jobs(request).await?.iter().map(item));
     }
     let [running, pending] = lists;
     Ok(Json(json!({"queue_running": running, "queue_pending": pending})))

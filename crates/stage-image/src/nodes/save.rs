@@ -29,8 +29,8 @@ fn save_image_spec() -> NodeSpec {
     let inputs = with_workflow(vec![
         InputSpec::socket("images", "IMAGE").tooltip("Pictures that are written, one file each."),
         InputSpec::text("filename_prefix", "ComfyUI").tooltip(
-            "Beginning of the file names. May hold subfolders, %date:yyyy-MM-dd%, %width% or values of other \
-             nodes such as %Empty Latent Image.width%.",
+            "Beginning of the file names. May hold subfolders, %date:yyyy-MM-dd%, %width% or fields of \
+             other nodes such as %KSampler.seed%.",
         ),
     ]);
     NodeSpec::new("SaveImage", "image", inputs, &[])

@@ -56,7 +56,7 @@ pub(super) fn prompt(name: &str) -> InputSpec {
 /// The embeddings that prompts name, as far as there are usable files of these names.
 ///
 /// # Errors
-/// When the job is no longer wanted.
+/// When the job is no longer wanted, or a file cannot be read for a reason that is not its own.
 pub(super) fn embeddings(prompts: &[&str], ctx: &Ctx<'_, SamplerState>) -> Result<EmbeddingSet, NodeError> {
     let mut found = EmbeddingSet::new();
     for name in prompts.iter().flat_map(|prompt| embedding_names(prompt)) {
@@ -69,8 +69,11 @@ pub(super) fn embeddings(prompts: &[&str], ctx: &Ctx<'_, SamplerState>) -> Resul
             Ok(embedding) => {
                 found.insert(name, Arc::new(embedding));
             }
-            Err(error) if error.code == ErrorCode::Cancelled => return Err(error),
-            // A prompt works without it, as one whose file is missing does.
+            // A prompt works without a file that is no embedding, as one whose file is missing does. What may be mended
+            // without touching the file must not be taken for the result of this prompt.
+            Err(error) if !matches!(error.code, ErrorCode::InvalidArgument | ErrorCode::NotFound) => {
+                return Err(error);
+            }
             Err(error) => tracing::warn!(node = ctx.node_id, file, %error, "an embedding cannot be read"),
         }
     }

@@ -1,6 +1,6 @@
 //! Texts that belong to boxes of the picture.
 
-use super::conditioning::clip;
+use super::conditioning::{clip, embeddings, prompt};
 use crate::model_folders::GLIGEN;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
@@ -74,8 +74,7 @@ impl Node<SamplerState> for GligenTextBoxApply {
                     .tooltip("The prompt of the whole picture."),
                 InputSpec::socket("clip", "CLIP"),
                 InputSpec::socket("gligen_textbox_model", "GLIGEN"),
-                InputSpec::prompt("text")
-                    .tooltip("What the box shows; also a part of the prompt, as a rule."),
+                prompt("text").tooltip("What the box shows; also a part of the prompt, as a rule."),
                 side("width", 64, 8).tooltip("Pixels."),
                 side("height", 64, 8).tooltip("Pixels."),
                 side("x", 0, 0).tooltip("Pixels from the left."),
@@ -90,7 +89,12 @@ impl Node<SamplerState> for GligenTextBoxApply {
         let model = inputs.recipe("gligen_textbox_model")?;
         Recipe::read(model, Part::Gligen)?;
         let (clip, skip) = clip(inputs, ctx)?;
-        let text = clip.encode(inputs.text("text")?, skip).map_err(error::engine)?.pooled;
+        let prompt = inputs.text("text")?;
+        let encoding = clip.encode_with(prompt, skip, &embeddings(&[prompt], ctx)?).map_err(error::engine)?;
+        for warning in &encoding.warnings {
+            tracing::warn!(node = ctx.node_id, ?warning, "part of a prompt was left out");
+        }
+        let text = encoding.unprojected;
         let latent = |name: &str| Ok::<u32, NodeError>(inputs.int_as::<u32>(name)? / LATENT_FACTOR);
         let place =
             Place { x: latent("x")?, y: latent("y")?, width: latent("width")?, height: latent("height")? };

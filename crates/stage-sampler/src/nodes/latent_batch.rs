@@ -88,6 +88,8 @@ fn batch(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeE
     let (first, second) = (inputs.latent("samples1")?, inputs.latent("samples2")?);
     let mut all = Planes::of(&first.samples)?;
     let others = all.fit(&Planes::of(&second.samples)?, ResizeMethod::Bilinear)?;
+    let (a, b) = (all.data.len(), others.data.len());
+    memory::require("a latent batch of this size", memory::activations(a + b, 1, 1))?;
     let places = |latent: &Latent, count: usize| match &latent.batch_index {
         Some(index) => index.clone(),
         None => (0..count as u64).collect(),

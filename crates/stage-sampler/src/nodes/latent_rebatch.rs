@@ -2,7 +2,7 @@
 
 use super::latent_planes::{Planes, items};
 use crate::state::SamplerState;
-use crate::{error, tensors};
+use crate::{error, memory, tensors};
 use candle_core::Device;
 use comfy_artifacts::HostTensor;
 use comfy_diffusion::families::sd1::DOWNSCALE;
@@ -23,8 +23,8 @@ fn rebatch_spec() -> NodeSpec {
 /// One latent of a batch with what belongs to it.
 struct Item {
     samples: HostTensor,
-    /// `[1, 1, height, width]` in pixels of the picture.
-    mask: HostTensor,
+    /// `[1, 1, height, width]` in pixels of the picture; none lets everything change.
+    mask: Option<HostTensor>,
     place: u64,
 }
 
@@ -49,17 +49,19 @@ fn rebatch(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, Nod
 fn split(latent: &Latent, seen: usize) -> Result<Vec<Item>, NodeError> {
     let planes = Planes::of(&latent.samples)?;
     let (height, width) = (planes.height * DOWNSCALE, planes.width * DOWNSCALE);
-    let masks = match &latent.noise_mask {
-        Some(mask) => fitted(mask, (height, width))?,
-        None => HostTensor::full(vec![1, 1, height, width], 1.0),
+    let masks = latent.noise_mask.as_ref().map(|mask| fitted(mask, (height, width))).transpose()?;
+    let mask = |index: usize| {
+        let Some(masks) = &masks else { return Ok(None) };
+        // One mask for all is shared, not copied.
+        let there = masks.shape()[0];
+        if there == 1 { Ok(Some(masks.clone())) } else { items(masks, index % there, 1).map(Some) }
     };
-    let masks_there = masks.shape()[0];
     (0..planes.batch)
         .map(|index| {
             let named = latent.batch_index.as_ref().and_then(|places| places.get(index).copied());
             Ok(Item {
                 samples: items(&latent.samples, index, 1)?,
-                mask: items(&masks, index % masks_there, 1)?,
+                mask: mask(index)?,
                 place: named.unwrap_or((seen + index) as u64),
             })
         })
@@ -85,15 +87,27 @@ fn fitted(mask: &HostTensor, (height, width): (usize, usize)) -> Result<HostTens
 }
 
 fn joined(group: &[Item]) -> Result<Latent, NodeError> {
-    let stack = |part: fn(&Item) -> &HostTensor| {
-        let mut shape = part(&group[0]).shape().to_vec();
-        shape[0] = group.len();
-        let data = group.iter().flat_map(|item| part(item).data()).copied().collect();
-        HostTensor::new(shape, data).map_err(error::bundle)
-    };
-    let mask = stack(|item| &item.mask)?;
-    // A mask that lets everything change is none.
-    let noise_mask = mask.data().iter().any(|sample| *sample != 1.0).then_some(mask);
+    let samples: Vec<&HostTensor> = group.iter().map(|item| &item.samples).collect();
     let batch_index = Some(group.iter().map(|item| item.place).collect());
-    Ok(Latent { samples: stack(|item| &item.samples)?, noise_mask, batch_index })
+    Ok(Latent { samples: stacked(&samples)?, noise_mask: joined_mask(group)?, batch_index })
+}
+
+fn joined_mask(group: &[Item]) -> Result<Option<HostTensor>, NodeError> {
+    // A mask that lets everything change is none.
+    let limits = |mask: &HostTensor| mask.data().iter().any(|sample| *sample != 1.0);
+    let Some(some) = group.iter().filter_map(|item| item.mask.as_ref()).find(|mask| limits(mask)) else {
+        return Ok(None);
+    };
+    let needed = memory::activations(some.data().len(), group.len(), 1);
+    memory::require("masks for a batch of this size", needed)?;
+    let open = HostTensor::full(some.shape().to_vec(), 1.0);
+    let masks: Vec<&HostTensor> = group.iter().map(|item| item.mask.as_ref().unwrap_or(&open)).collect();
+    stacked(&masks).map(Some)
+}
+
+fn stacked(parts: &[&HostTensor]) -> Result<HostTensor, NodeError> {
+    let mut shape = parts[0].shape().to_vec();
+    shape[0] = parts.len();
+    let data = parts.iter().flat_map(|part| part.data()).copied().collect();
+    HostTensor::new(shape, data).map_err(error::bundle)
 }

@@ -1,11 +1,15 @@
 //! Loaders: they find files and say how to load them; the weights are read by whoever needs them.
 
 use crate::model_files::TINY_VAES;
-use crate::model_folders::VAE_APPROX;
+use crate::model_folders::{CHECKPOINTS, VAE_APPROX, VAES};
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
+
+fn checkpoint_name() -> InputSpec {
+    InputSpec::file("ckpt_name", CHECKPOINTS).tooltip("A file in models/checkpoints.")
+}
 
 pub(super) struct CheckpointLoaderSimple;
 
@@ -18,9 +22,7 @@ impl Node<SamplerState> for CheckpointLoaderSimple {
                 "Opens a checkpoint file: the diffusion model, its text encoder and its autoencoder.".into(),
             category: "loaders".into(),
             version: 1,
-            inputs: vec![
-                InputSpec::file("ckpt_name", "checkpoints").tooltip("A file in models/checkpoints."),
-            ],
+            inputs: vec![checkpoint_name()],
             outputs: vec![OutputSpec::of("MODEL"), OutputSpec::of("CLIP"), OutputSpec::of("VAE")],
             ..NodeSpec::default()
         }
@@ -28,7 +30,7 @@ impl Node<SamplerState> for CheckpointLoaderSimple {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let parts = [Part::Model, Part::Clip, Part::Vae];
-        recipes(inputs.text("ckpt_name")?, "checkpoints", &parts, ctx)
+        recipes(inputs.text("ckpt_name")?, CHECKPOINTS, &parts, ctx)
     }
 }
 
@@ -45,9 +47,7 @@ impl Node<SamplerState> for UnclipCheckpointLoader {
                     .into(),
             category: "loaders".into(),
             version: 1,
-            inputs: vec![
-                InputSpec::file("ckpt_name", "checkpoints").tooltip("A file in models/checkpoints."),
-            ],
+            inputs: vec![checkpoint_name()],
             outputs: vec![OutputSpec::of("MODEL"), OutputSpec::of("CLIP"), OutputSpec::of("VAE"), vision],
             ..NodeSpec::default()
         }
@@ -55,7 +55,7 @@ impl Node<SamplerState> for UnclipCheckpointLoader {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let parts = [Part::Model, Part::Clip, Part::Vae, Part::ClipVision];
-        recipes(inputs.text("ckpt_name")?, "checkpoints", &parts, ctx)
+        recipes(inputs.text("ckpt_name")?, CHECKPOINTS, &parts, ctx)
     }
 }
 
@@ -71,7 +71,7 @@ impl Node<SamplerState> for ImageOnlyCheckpointLoader {
             category: "loaders/video_models".into(),
             version: 1,
             inputs: vec![
-                InputSpec::file("ckpt_name", "checkpoints")
+                InputSpec::file("ckpt_name", CHECKPOINTS)
                     .tooltip("A file in models/checkpoints. Video models are not supported."),
             ],
             outputs: ["MODEL", "CLIP_VISION", "VAE"].map(OutputSpec::of).to_vec(),
@@ -81,7 +81,7 @@ impl Node<SamplerState> for ImageOnlyCheckpointLoader {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let parts = [Part::Model, Part::ClipVision, Part::Vae];
-        recipes(inputs.text("ckpt_name")?, "checkpoints", &parts, ctx)
+        recipes(inputs.text("ckpt_name")?, CHECKPOINTS, &parts, ctx)
     }
 }
 
@@ -95,7 +95,7 @@ impl Node<SamplerState> for VaeLoader {
             description: "Opens an autoencoder that is kept in a file of its own.".into(),
             category: "loaders".into(),
             version: 1,
-            inputs: vec![InputSpec::file("vae_name", "vae").tooltip(
+            inputs: vec![InputSpec::file("vae_name", VAES).tooltip(
                 "A file in models/vae; `taesd` and `taesdxl` are small stand-ins whose two halves are in models/vae_approx.",
             )],
             outputs: vec![OutputSpec::of("VAE")],
@@ -110,7 +110,7 @@ impl Node<SamplerState> for VaeLoader {
             let recipe = Recipe::new(VAE_APPROX, name, fingerprint, Part::Vae);
             return Ok(Outputs::one(Data::Recipe(recipe.to_json())));
         }
-        recipes(name, "vae", &[Part::Vae], ctx)
+        recipes(name, VAES, &[Part::Vae], ctx)
     }
 }
 

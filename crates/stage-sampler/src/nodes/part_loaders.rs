@@ -1,7 +1,7 @@
 //! Loaders of files that hold one part of a model.
 
 use super::loaders::recipes;
-use crate::model_folders::TEXT_ENCODERS;
+use crate::model_folders::{DIFFUSION_MODELS, TEXT_ENCODERS};
 use crate::recipe::{OtherFile, Part, Recipe, WeightDtype};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
@@ -25,7 +25,7 @@ impl Node<SamplerState> for UnetLoader {
             category: "advanced/loaders".into(),
             version: 1,
             inputs: vec![
-                InputSpec::file("unet_name", "diffusion_models")
+                InputSpec::file("unet_name", DIFFUSION_MODELS)
                     .tooltip("A file in models/diffusion_models or models/unet."),
                 InputSpec::combo("weight_dtype", &WEIGHT_DTYPES).tooltip(
                     "The 8-bit formats round the weights as a smaller file would; `default` uses them as they are.",
@@ -45,7 +45,7 @@ impl Node<SamplerState> for UnetLoader {
             other => return Err(unknown("weight_dtype", other, &WEIGHT_DTYPES)),
         };
         let name = inputs.text("unet_name")?;
-        let mut recipe = found(name, "diffusion_models", Part::Model, ctx)?;
+        let mut recipe = found(name, DIFFUSION_MODELS, Part::Model, ctx)?;
         recipe.weight_dtype = weight_dtype;
         Ok(Outputs::one(Data::Recipe(recipe.to_json())))
     }

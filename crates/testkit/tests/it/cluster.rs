@@ -89,13 +89,7 @@ impl Cluster {
             ])
             .envs(
                 [
-                    ("CHECKPOINTS_DIR", "checkpoints"),
-                    ("VAE_DIR", "vae"),
-                    ("DIFFUSION_MODELS_DIR", "diffusion_models"),
-                    ("UNET_DIR", "unet"),
-                    ("TEXT_ENCODERS_DIR", "text_encoders"),
-                    ("CLIP_DIR", "clip"),
-                    ("EMBEDDINGS_DIR", "embeddings"),
+                    ("MODELS_DIR", ""),
                     ("DATA_DIR", "data"),
                     ("ARTIFACTS_ROOT", "artifacts"),
                     ("INPUT_DIR", "input"),

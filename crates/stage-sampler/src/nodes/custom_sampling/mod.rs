@@ -45,6 +45,7 @@ pub(super) static NODES: &[&dyn Node<SamplerState>] = &[
     &schedulers::BetaSamplingScheduler,
     &schedulers::SdTurboScheduler,
     &schedulers::AlignYourStepsScheduler,
+    &schedulers::GitsScheduler,
     &sigmas::SplitSigmas,
     &sigmas::SplitSigmasDenoise,
     &sigmas::FlipSigmas,

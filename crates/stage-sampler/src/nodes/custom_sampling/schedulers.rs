@@ -191,3 +191,19 @@ impl Node<SamplerState> for AlignYourStepsScheduler {
         one(sigmas::align_your_steps(model, inputs.int_as("steps")?, inputs.float("denoise")?))
     }
 }
+
+pub(super) struct GitsScheduler;
+
+impl Node<SamplerState> for GitsScheduler {
+    fn spec(&self) -> NodeSpec {
+        let coefficient = InputSpec::float("coeff", 1.2, (0.8, 1.5), 0.05, None).tooltip(
+            "Which search the levels are from: low puts the steps at high noise, high at low noise.",
+        );
+        let inputs = vec![coefficient, steps(10, (2, 1000)), denoise()];
+        scheduler_spec("GITSScheduler", "Levels found by a search for the best few steps.", inputs)
+    }
+
+    fn run(&self, inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        one(sigmas::gits(inputs.float("coeff")?, inputs.int_as("steps")?, inputs.float("denoise")?))
+    }
+}
