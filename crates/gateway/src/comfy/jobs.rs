@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Jobs asked for at once: graphs and events travel with each.
-const PAGE: u32 = 64;
+const PAGE: u32 = 16;
 
 const STATUSES: [(JobStatus, &str); 5] = [
     (JobStatus::Queued, "pending"),
