@@ -6,6 +6,11 @@ use comfy_diffusion::sampling::SamplingError;
 use comfy_graph::ErrorCode;
 use comfy_stage::NodeError;
 
+/// Says that an input is none of its choices.
+pub(crate) fn unknown(input: &str, value: &str, choices: &[&str]) -> NodeError {
+    NodeError::invalid(format!("`{input}` is `{value}`, expected one of `{}`", choices.join("`, `")))
+}
+
 /// Says what an engine error means to the orchestrator.
 pub(crate) fn engine(error: Error) -> NodeError {
     let code = match &error {

@@ -11,34 +11,46 @@ use comfy_stage::NodeError;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// A loaded part.
-#[derive(Debug, Clone)]
-pub(crate) enum Loaded {
-    Model(Arc<DiffusionModel>),
-    Clip(Arc<ClipTextEncoder>),
-    Vae(Arc<Vae>),
-    Upscaler(Arc<Upscaler>),
-    Hypernetwork(Arc<Hypernetwork>),
-    Gligen(Arc<Gligen>),
-    Control(Arc<ControlNetwork>),
-    ClipVision(Arc<ClipVision>),
-    StyleModel(Arc<StyleModel>),
+/// The kinds of loaded part: how much memory each takes, and how it is taken out again.
+macro_rules! parts {
+    ($($name:ident: $kind:ty),+ $(,)?) => {
+        /// A loaded part.
+        #[derive(Debug, Clone)]
+        pub(crate) enum Loaded {
+            $($name(Arc<$kind>),)+
+        }
+
+        impl Loaded {
+            fn bytes(&self) -> u64 {
+                match self {
+                    $(Loaded::$name(part) => part.weight_bytes(),)+
+                }
+            }
+        }
+
+        $(impl TryFrom<Loaded> for Arc<$kind> {
+            type Error = NodeError;
+
+            fn try_from(loaded: Loaded) -> Result<Self, NodeError> {
+                match loaded {
+                    Loaded::$name(part) => Ok(part),
+                    _ => Err(NodeError::internal("the model cache holds another part under this key")),
+                }
+            }
+        })+
+    };
 }
 
-impl Loaded {
-    fn bytes(&self) -> u64 {
-        match self {
-            Loaded::Model(model) => model.weight_bytes(),
-            Loaded::Clip(clip) => clip.weight_bytes(),
-            Loaded::Vae(vae) => vae.weight_bytes(),
-            Loaded::Upscaler(upscaler) => upscaler.weight_bytes(),
-            Loaded::Hypernetwork(network) => network.weight_bytes(),
-            Loaded::Gligen(gligen) => gligen.weight_bytes(),
-            Loaded::Control(network) => network.weight_bytes(),
-            Loaded::ClipVision(vision) => vision.weight_bytes(),
-            Loaded::StyleModel(style) => style.weight_bytes(),
-        }
-    }
+parts! {
+    Model: DiffusionModel,
+    Clip: ClipTextEncoder,
+    Vae: Vae,
+    Upscaler: Upscaler,
+    Hypernetwork: Hypernetwork,
+    Gligen: Gligen,
+    Control: ControlNetwork,
+    ClipVision: ClipVision,
+    StyleModel: StyleModel,
 }
 
 /// Which part of which version of a file, with what was changed about it.

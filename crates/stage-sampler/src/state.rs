@@ -218,10 +218,7 @@ impl SamplerState {
     }
 
     pub(crate) fn model(&self, link: &serde_json::Value) -> Result<Arc<DiffusionModel>, NodeError> {
-        match self.load(&Recipe::read(link, Part::Model)?)? {
-            Loaded::Model(model) => Ok(model),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        self.load(&Recipe::read(link, Part::Model)?)?.try_into()
     }
 
     /// The text encoder and where it stops.
@@ -230,26 +227,18 @@ impl SamplerState {
         link: &serde_json::Value,
     ) -> Result<(Arc<ClipTextEncoder>, Option<i64>), NodeError> {
         let recipe = Recipe::read(link, Part::Clip)?;
-        match self.load(&recipe)? {
-            Loaded::Clip(clip) => Ok((clip, recipe.clip_skip)),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        Ok((self.load(&recipe)?.try_into()?, recipe.clip_skip))
     }
 
     pub(crate) fn vae(&self, link: &serde_json::Value) -> Result<Arc<Vae>, NodeError> {
-        match self.load(&Recipe::read(link, Part::Vae)?)? {
-            Loaded::Vae(vae) => Ok(vae),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        self.load(&Recipe::read(link, Part::Vae)?)?.try_into()
     }
 
     /// Loads a hypernetwork that a MODEL link names.
     pub(crate) fn hypernetwork(&self, used: &LoraUse) -> Result<UsedHypernetwork, NodeError> {
         let fingerprint = used.fingerprint.clone();
-        match self.load(&Recipe::new(HYPERNETWORKS, &used.file, fingerprint, Part::Hypernetwork))? {
-            Loaded::Hypernetwork(network) => Ok(UsedHypernetwork { network, strength: used.strength }),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        let recipe = Recipe::new(HYPERNETWORKS, &used.file, fingerprint, Part::Hypernetwork);
+        Ok(UsedHypernetwork { network: self.load(&recipe)?.try_into()?, strength: used.strength })
     }
 
     /// A control network to steer the model of a recipe with.
@@ -271,50 +260,35 @@ impl SamplerState {
                 )
             })?),
         };
-        let source = base.map(|base| self.model_source(base)).transpose()?;
         let key = PartKey {
             path: found.path.clone(),
             recipe: Recipe::new(CONTROLNETS, name, found.fingerprint, Part::Control),
             base: base.map(Recipe::of_weights),
         };
         let loaded = self.cache.get(key, || {
+            let source = base.map(|base| self.model_source(base)).transpose()?;
             ControlNetwork::load(&found.path, &self.device, self.dtype, source.as_ref())
                 .map(Arc::new)
                 .map(Loaded::Control)
                 .map_err(error::engine)
         })?;
-        match loaded {
-            Loaded::Control(network) => Ok(network),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        loaded.try_into()
     }
 
     pub(crate) fn gligen(&self, link: &serde_json::Value) -> Result<Arc<Gligen>, NodeError> {
-        match self.load(&Recipe::read(link, Part::Gligen)?)? {
-            Loaded::Gligen(gligen) => Ok(gligen),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        self.load(&Recipe::read(link, Part::Gligen)?)?.try_into()
     }
 
     pub(crate) fn upscaler(&self, link: &serde_json::Value) -> Result<Arc<Upscaler>, NodeError> {
-        match self.load(&Recipe::read(link, Part::Upscaler)?)? {
-            Loaded::Upscaler(upscaler) => Ok(upscaler),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        self.load(&Recipe::read(link, Part::Upscaler)?)?.try_into()
     }
 
     pub(crate) fn clip_vision(&self, link: &serde_json::Value) -> Result<Arc<ClipVision>, NodeError> {
-        match self.load(&Recipe::read(link, Part::ClipVision)?)? {
-            Loaded::ClipVision(vision) => Ok(vision),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        self.load(&Recipe::read(link, Part::ClipVision)?)?.try_into()
     }
 
     pub(crate) fn style_model(&self, link: &serde_json::Value) -> Result<Arc<StyleModel>, NodeError> {
-        match self.load(&Recipe::read(link, Part::StyleModel)?)? {
-            Loaded::StyleModel(style) => Ok(style),
-            _ => Err(NodeError::internal("the model cache holds another part under this key")),
-        }
+        self.load(&Recipe::read(link, Part::StyleModel)?)?.try_into()
     }
 }
 

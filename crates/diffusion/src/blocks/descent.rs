@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
+use super::AttentionPrecision;
 use super::changes::{Place, UnetChanges};
-use super::unet::{Input, Middle, embed, load_embedding, load_middle};
-use super::{AttentionPrecision, Linear, timestep_embedding};
+use super::embedder::Embedder;
+use super::unet::{Input, Middle, load_middle};
 use crate::checkpoint::{UnetConfig, Weights};
 use crate::error::{Error, Result};
 
@@ -13,8 +14,7 @@ use crate::error::{Error, Result};
 pub(crate) struct Descent {
     config: UnetConfig,
     dtype: DType,
-    time_embed: [Linear; 2],
-    vector_embed: Option<[Linear; 2]>,
+    embedder: Embedder,
     blocks: Vec<Input>,
     middle: Middle,
 }
@@ -43,15 +43,9 @@ impl Descent {
         dtype: DType,
         precision: AttentionPrecision,
     ) -> Result<Self> {
-        let (stem, embed) = (config.model_channels, config.time_embed_dim);
-        let vector_embed = config
-            .adm_channels
-            .map(|width| load_embedding(weights, ["label_emb.0.0", "label_emb.0.2"], [width, embed]))
-            .transpose()?;
         Ok(Self {
             dtype,
-            time_embed: load_embedding(weights, ["time_embed.0", "time_embed.2"], [stem, embed])?,
-            vector_embed,
+            embedder: Embedder::load(weights, &config, dtype)?,
             blocks: Input::load_all(weights, &config, precision)?,
             middle: load_middle(&weights.part("middle_block"), &config, precision)?,
             config,
@@ -67,7 +61,12 @@ impl Descent {
     /// # Errors
     /// [`Error::InvalidArgument`] if the network needs a vector and gets none.
     pub(crate) fn forward(&self, inputs: &DescentInputs<'_>) -> Result<(Vec<Tensor>, Tensor)> {
-        let embedding = self.embedding(inputs)?;
+        if self.embedder.takes_vector() && inputs.vector.is_none() {
+            let reason = "the control network takes a vector that this model has not";
+            return Err(Error::InvalidArgument(reason.into()));
+        }
+        let embedding =
+            self.embedder.forward(inputs.timesteps, inputs.vector, inputs.embedding, inputs.x.device())?;
         let context = inputs.context.to_dtype(self.dtype)?;
         let mut h = inputs.x.to_dtype(self.dtype)?;
         let latent = [h.dim(2)?, h.dim(3)?];
@@ -92,21 +91,5 @@ impl Descent {
             h = residual.forward(&h, Some(&embedding))?;
         }
         Ok((given, h))
-    }
-
-    /// The embedding of timestep and vector after its SiLU.
-    fn embedding(&self, inputs: &DescentInputs<'_>) -> Result<Tensor> {
-        let x = timestep_embedding(inputs.timesteps, self.config.model_channels, inputs.x.device())?;
-        let mut embedding = embed(&self.time_embed, &x.to_dtype(self.dtype)?)?;
-        if let Some(added) = inputs.embedding {
-            embedding = embedding.broadcast_add(added)?;
-        }
-        if let Some(layers) = &self.vector_embed {
-            let vector = inputs.vector.ok_or_else(|| {
-                Error::InvalidArgument("the control network takes a vector that this model has not".into())
-            })?;
-            embedding = (embedding + embed(layers, &vector.to_dtype(self.dtype)?)?)?;
-        }
-        Ok(embedding.silu()?)
     }
 }

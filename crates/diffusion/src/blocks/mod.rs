@@ -2,9 +2,11 @@
 
 mod attention;
 mod changes;
+mod clip_layer;
 mod control_signals;
 mod cpu;
 mod descent;
+mod embedder;
 mod free_u;
 mod gligen;
 mod hyper_tile;
@@ -17,6 +19,7 @@ mod unet;
 
 pub(crate) use attention::{AttentionPrecision, Mask, attention};
 pub use changes::{AttentionMap, MiddleAttention, UnetChanges};
+pub(crate) use clip_layer::{Activation, ClipLayer, ClipLayerShape};
 pub use control_signals::ControlSignals;
 pub(crate) use descent::{Descent, DescentInputs};
 pub use free_u::FreeU;

@@ -3,9 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use super::changes::Place;
+use super::embedder::Embedder;
 use super::{
-    AttentionPrecision, Conv2d, ConvShape, GroupNorm, Linear, Residual, ResidualNames, SpatialTransformer,
-    TransformerShape, UnetChanges, timestep_embedding,
+    AttentionPrecision, Conv2d, ConvShape, GroupNorm, Residual, ResidualNames, SpatialTransformer,
+    TransformerShape, UnetChanges,
 };
 use crate::checkpoint::{InputBlock, ResidualBlock, UnetConfig, Weights};
 use crate::error::{Error, Result};
@@ -15,8 +16,7 @@ use crate::error::{Error, Result};
 pub struct Unet {
     config: UnetConfig,
     dtype: DType,
-    time_embed: [Linear; 2],
-    vector_embed: Option<[Linear; 2]>,
+    embedder: Embedder,
     input_blocks: Vec<Input>,
     middle: Middle,
     output_blocks: Vec<(Stage, Option<Conv2d>)>,
@@ -76,7 +76,6 @@ impl Unet {
         dtype: DType,
         precision: AttentionPrecision,
     ) -> Result<Self> {
-        let embed = config.time_embed_dim;
         let input_blocks = Input::load_all(weights, &config, precision)?;
         let middle = load_middle(&weights.part("middle_block"), &config, precision)?;
         let mut output_blocks = Vec::with_capacity(config.output_blocks.len());
@@ -91,11 +90,7 @@ impl Unet {
         let stem = config.model_channels;
         Ok(Self {
             dtype,
-            time_embed: load_embedding(weights, ["time_embed.0", "time_embed.2"], [stem, embed])?,
-            vector_embed: config
-                .adm_channels
-                .map(|width| load_embedding(weights, ["label_emb.0.0", "label_emb.0.2"], [width, embed]))
-                .transpose()?,
+            embedder: Embedder::load(weights, &config, dtype)?,
             input_blocks,
             middle,
             output_blocks,
@@ -142,13 +137,7 @@ impl Unet {
     ) -> Result<Tensor> {
         let (context, vector) = conditioning;
         self.check(x, timesteps, context, vector)?;
-        let embedding = timestep_embedding(timesteps, self.config.model_channels, x.device())?;
-        let mut embedding = embed(&self.time_embed, &embedding.to_dtype(self.dtype)?)?;
-        if let (Some(layers), Some(vector)) = (&self.vector_embed, vector) {
-            embedding = (embedding + embed(layers, &vector.to_dtype(self.dtype)?)?)?;
-        }
-        // Every block applies SiLU to the embedding first, so it is done once here.
-        let embedding = embedding.silu()?;
+        let embedding = self.embedder.forward(timesteps, vector, None, x.device())?;
         let context = context.to_dtype(self.dtype)?;
         let latent = [x.dim(2)?, x.dim(3)?];
         let first_width = self.config.model_channels;
@@ -226,22 +215,6 @@ impl Unet {
         }
         Ok(())
     }
-}
-
-/// Loads the two layers that an embedding runs through.
-pub(super) fn load_embedding(
-    weights: &Weights<'_>,
-    names: [&str; 2],
-    [width, embed]: [usize; 2],
-) -> Result<[Linear; 2]> {
-    Ok([
-        Linear::load(&weights.part(names[0]), width, embed)?,
-        Linear::load(&weights.part(names[1]), embed, embed)?,
-    ])
-}
-
-pub(super) fn embed(layers: &[Linear; 2], x: &Tensor) -> Result<Tensor> {
-    layers[1].forward(&layers[0].forward(x)?.silu()?)
 }
 
 /// Loads what stands between the halves: a block with its transformer, one without, the first only, or nothing.

@@ -1,14 +1,17 @@
 //! The noise levels of GITS: which of about a hundred are worth a step.
 
+use super::error::{Result, SamplingError};
+use super::sigmas::{check_steps, last_steps, log_linear};
+
 /// Coefficients that levels were searched for, from the first on, this far apart.
-pub(super) const FIRST_COEFFICIENT: f64 = 0.8;
-pub(super) const COEFFICIENT_STEP: f64 = 0.05;
+const FIRST_COEFFICIENT: f64 = 0.8;
+const COEFFICIENT_STEP: f64 = 0.05;
 /// Steps of the first list of each coefficient; every list has one step more than the one before.
-pub(super) const FEWEST_STEPS: usize = 2;
+const FEWEST_STEPS: usize = 2;
 
 /// The levels of Stable Diffusion 1.5 at about every hundredth of its training time.
 #[rustfmt::skip]
-pub(super) const LEVELS: [f64; 98] = [
+const LEVELS: [f64; 98] = [
     14.61464119, 13.76078796, 12.96784878, 12.2308979, 11.54541874, 10.90732002, 10.31284904, 9.75859547, 9.24142551,
     8.75849152, 8.30717278, 7.88507891, 7.49001646, 7.11996698, 6.77309084, 6.44769001, 6.14220476, 5.85520077,
     5.58536053, 5.09240818, 4.86714602, 4.65472794, 4.45427561, 4.26497746, 3.91689563, 3.75677586, 3.60512662,
@@ -28,7 +31,7 @@ pub(super) const LEVELS: [f64; 98] = [
 /// # Source
 /// Chen et al. 2024 ("On the Trajectory Regularity of ODE-based Diffusion Sampling"); the search is theirs.
 #[rustfmt::skip]
-pub(super) const LISTS: [[&[u8]; 19]; 15] = [
+const LISTS: [[&[u8]; 19]; 15] = [
     // 0.80
     [
         &[12],
@@ -360,3 +363,95 @@ pub(super) const LISTS: [[&[u8]; 19]; 15] = [
         &[35, 51, 63, 71, 77, 81, 83, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96],
     ],
 ];
+
+/// Picks the levels that GITS found for a number of steps, or spreads those of the longest list.
+///
+/// # Errors
+/// Fails on a coefficient that levels were not searched for and on a number of steps that gives no schedule.
+///
+/// # Source
+/// Chen et al. 2024 (GITS); same values as ComfyUI `GITSScheduler`.
+pub fn gits(coefficient: f64, steps: usize, denoise: f64) -> Result<Vec<f64>> {
+    check_steps(steps)?;
+    if denoise <= 0.0 {
+        return Ok(Vec::new());
+    }
+    let place = (coefficient - FIRST_COEFFICIENT) / COEFFICIENT_STEP;
+    let unknown = || {
+        let known = |i: usize| format!("{:.2}", FIRST_COEFFICIENT + i as f64 * COEFFICIENT_STEP);
+        let known: Vec<String> = (0..LISTS.len()).map(known).collect();
+        let reason = format!("there are no levels for {coefficient}, expected one of {}", known.join(", "));
+        SamplingError::invalid("coeff", reason)
+    };
+    if !((place - place.round()).abs() < 0.1 && place > -0.5) {
+        return Err(unknown());
+    }
+    let lists = LISTS.get(place.round() as usize).ok_or_else(unknown)?;
+    let first = steps.checked_sub(FEWEST_STEPS).ok_or_else(|| {
+        SamplingError::invalid("steps", format!("at least {} steps are needed", FEWEST_STEPS))
+    })?;
+    let levels = |list: &[u8]| -> Vec<f64> {
+        let last = LEVELS.len() - 1;
+        let between = list.iter().map(|place| usize::from(*place));
+        std::iter::once(0).chain(between).chain([last]).map(|place| LEVELS[place]).collect()
+    };
+    let sigmas = match lists.get(first) {
+        Some(list) => levels(list),
+        None => log_linear(&levels(lists[lists.len() - 1]), steps),
+    };
+    last_steps(
+        sigmas,
+        if denoise < 1.0 { (steps as f64 * denoise).round_ties_even() as usize } else { steps },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::NoiseSchedule;
+    use super::*;
+
+    #[test]
+    fn gits_levels_are_those_of_the_search() {
+        let close = |got: Vec<f64>, want: &[f64]| {
+            assert_eq!(got.len(), want.len(), "{got:?}");
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() <= 1e-7 * want, "{got} {want}");
+            }
+        };
+        close(gits(0.8, 2, 1.0).unwrap(), &[14.61464119, 7.49001646, 0.0]);
+        close(
+            gits(1.0, 5, 1.0).unwrap(),
+            &[14.61464119, 7.11996698, 3.07277966, 1.56271636, 0.59516323, 0.0][..],
+        );
+        let ten =
+            [14.61464119, 5.85520077, 2.84484982, 1.67050016, 1.08895338, 0.74807048, 0.50118381, 0.32104823];
+        close(gits(1.2, 10, 1.0).unwrap(), &[&ten[..], &[0.19894916, 0.09824532, 0.0]].concat());
+        close(gits(1.2, 10, 0.25).unwrap(), &[0.19894916, 0.09824532, 0.0]);
+        // Ten of ten and a half steps: a half goes to the even number.
+        close(gits(1.5, 3, 0.5).unwrap(), &[0.803307, 0.25053367, 0.0]);
+        let schedule = NoiseSchedule::sd15();
+        for (c, lists) in LISTS.iter().enumerate() {
+            for (i, list) in lists.iter().enumerate() {
+                assert_eq!(list.len(), i + 1, "{c}");
+                assert!(list.is_sorted() && list.iter().all(|place| (1..97).contains(place)), "{c} {list:?}");
+            }
+        }
+        for level in LEVELS {
+            // Every level is a whole hundredth of the training time.
+            let hundredths = f64::from(schedule.timestep(level)) / 9.99;
+            assert!((hundredths - hundredths.round()).abs() < 0.06, "{level}: {hundredths}");
+        }
+        let long = gits(1.2, 40, 1.0).unwrap();
+        let longest = gits(1.2, 20, 1.0).unwrap();
+        // Twice as many steps meet every level of the longest list.
+        for (i, level) in longest.iter().enumerate().take(20) {
+            assert!((long[2 * i] - level).abs() < 1e-6 * level, "{i}");
+        }
+        assert!(gits(1.0, 10, 0.0).unwrap().is_empty());
+        for coefficient in [0.75, 0.83, 1.55, f64::NAN] {
+            let error = gits(coefficient, 10, 1.0).unwrap_err().to_string();
+            assert!(error.contains("0.80, 0.85") && error.contains("1.50"), "{error}");
+        }
+        assert!(gits(1.0, 1, 1.0).unwrap_err().to_string().contains("2 steps"));
+    }
+}

@@ -15,9 +15,7 @@ use super::rules::GuidanceRule;
 use super::samplers::{Levels, Sampler, find_sampler};
 use super::schedule::NoiseSchedule;
 use super::schedulers::{Scheduler, find_scheduler};
-
-/// Most steps a run may be planned with, before a partial denoise takes its share of them.
-const MAX_STEPS: usize = 1_000_000;
+use super::sigmas::MAX_STEPS;
 
 /// The model part of a checkpoint, as far as sampling needs it.
 pub struct SamplingModel<'a> {

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::chunks::Token;
-use crate::blocks::{LayerNorm, Linear, Mask, attention};
+use crate::blocks::{Activation, ClipLayer, ClipLayerShape, LayerNorm, Linear, Mask};
 use crate::checkpoint::{ClipConfig, ClipLayout, Projection, Weights};
 use crate::error::Result;
 
@@ -12,31 +12,9 @@ use crate::error::Result;
 pub(super) struct ClipTransformer {
     tokens: Tensor,
     positions: Tensor,
-    layers: Vec<Layer>,
+    layers: Vec<ClipLayer>,
     norm: LayerNorm,
     projection: Option<Linear>,
-}
-
-#[derive(Debug)]
-struct Layer {
-    norm1: LayerNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    out: Linear,
-    norm2: LayerNorm,
-    up: Linear,
-    down: Linear,
-    heads: usize,
-    activation: Activation,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Activation {
-    /// The sigmoid approximation of GELU that OpenAI's CLIP was trained with.
-    QuickGelu,
-    /// The exact GELU that OpenCLIP's larger models were trained with.
-    Gelu,
 }
 
 /// Which state of the transformer is wanted.
@@ -74,12 +52,18 @@ impl ClipTransformer {
                 (tokens, positions, "ln_final", "transformer.resblocks")
             }
         };
+        let (width, mlp_width, heads) = (config.width, config.mlp_width, config.heads);
+        let shape = |activation| ClipLayerShape { width, mlp_width, heads, activation, mask: Mask::Causal };
         let layer = |i| {
             let weights = weights.part(format_args!("{layers}.{i}"));
             match config.layout {
-                ClipLayout::HuggingFace => Layer::load_hugging_face(&weights, config, Activation::QuickGelu),
-                ClipLayout::HuggingFaceGelu => Layer::load_hugging_face(&weights, config, Activation::Gelu),
-                ClipLayout::OpenClip => Layer::load_open_clip(&weights, config),
+                ClipLayout::HuggingFace => {
+                    ClipLayer::load_hugging_face(&weights, shape(Activation::QuickGelu))
+                }
+                ClipLayout::HuggingFaceGelu => {
+                    ClipLayer::load_hugging_face(&weights, shape(Activation::Gelu))
+                }
+                ClipLayout::OpenClip => ClipLayer::load_open_clip(&weights, shape(Activation::Gelu)),
             }
         };
         Ok(Self {
@@ -170,64 +154,4 @@ fn load_projection(weights: &Weights<'_>, config: &ClipConfig) -> Result<Option<
             Some(Linear::from_tensors(weight.t()?.contiguous()?, None))
         }
     })
-}
-
-impl Layer {
-    fn load_hugging_face(weights: &Weights<'_>, config: &ClipConfig, activation: Activation) -> Result<Self> {
-        let (width, mlp) = (config.width, config.mlp_width);
-        let projection = |name| Linear::load(&weights.part(format_args!("self_attn.{name}")), width, width);
-        Ok(Self {
-            norm1: LayerNorm::load(&weights.part("layer_norm1"), width)?,
-            q: projection("q_proj")?,
-            k: projection("k_proj")?,
-            v: projection("v_proj")?,
-            out: projection("out_proj")?,
-            norm2: LayerNorm::load(&weights.part("layer_norm2"), width)?,
-            up: Linear::load(&weights.part("mlp.fc1"), width, mlp)?,
-            down: Linear::load(&weights.part("mlp.fc2"), mlp, width)?,
-            heads: config.heads,
-            activation,
-        })
-    }
-
-    fn load_open_clip(weights: &Weights<'_>, config: &ClipConfig) -> Result<Self> {
-        let (width, mlp) = (config.width, config.mlp_width);
-        let attention = weights.part("attn");
-        // Query, key and value are stored below each other.
-        let joint_weight = attention.get("in_proj_weight", &[3 * width, width])?;
-        let joint_bias = attention.get("in_proj_bias", &[3 * width])?;
-        let third = |i: usize| -> Result<Linear> {
-            let weight = joint_weight.narrow(0, i * width, width)?.copy()?;
-            Ok(Linear::from_tensors(weight, Some(joint_bias.narrow(0, i * width, width)?.copy()?)))
-        };
-        Ok(Self {
-            norm1: LayerNorm::load(&weights.part("ln_1"), width)?,
-            q: third(0)?,
-            k: third(1)?,
-            v: third(2)?,
-            out: Linear::load(&attention.part("out_proj"), width, width)?,
-            norm2: LayerNorm::load(&weights.part("ln_2"), width)?,
-            up: Linear::load(&weights.part("mlp.c_fc"), width, mlp)?,
-            down: Linear::load(&weights.part("mlp.c_proj"), mlp, width)?,
-            heads: config.heads,
-            activation: Activation::Gelu,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let normed = self.norm1.forward(x)?;
-        let (q, k, v) = (self.q.forward(&normed)?, self.k.forward(&normed)?, self.v.forward(&normed)?);
-        let x = (self.out.forward(&attention(&q, &k, &v, self.heads, Mask::Causal)?)? + x)?;
-        let hidden = self.activation.apply(&self.up.forward(&self.norm2.forward(&x)?)?)?;
-        Ok((self.down.forward(&hidden)? + x)?)
-    }
-}
-
-impl Activation {
-    fn apply(self, x: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
-            Self::Gelu => x.gelu_erf()?,
-        })
-    }
 }

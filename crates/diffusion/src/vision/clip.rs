@@ -5,8 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::config::{VisionConfig, VisionLayout};
-use super::layer::{LayerShape, VisionLayer};
-use crate::blocks::{LayerNorm, Linear};
+use crate::blocks::{Activation, ClipLayer, ClipLayerShape, LayerNorm, Linear, Mask};
 use crate::changes::Patches;
 use crate::checkpoint::{LoadCounter, Target, WeightFile, Weights};
 use crate::error::{Error, Result};
@@ -34,7 +33,7 @@ pub struct ClipVision {
     patches: Linear,
     positions: Tensor,
     norm_before: LayerNorm,
-    layers: Vec<VisionLayer>,
+    layers: Vec<ClipLayer>,
     norm_after: LayerNorm,
     projection: Linear,
     device: Device,
@@ -91,17 +90,18 @@ impl ClipVision {
         };
         let patches = weights.get(names.patches, &[width, 3, patch_px, patch_px])?;
         let positions = (picture_px / patch_px).pow(2) + 1;
-        let shape = LayerShape {
+        let shape = ClipLayerShape {
             width,
             mlp_width: config.mlp_width,
             heads: config.heads,
-            quick_gelu: config.quick_gelu,
+            activation: if config.quick_gelu { Activation::QuickGelu } else { Activation::Gelu },
+            mask: Mask::None,
         };
         let layer = |i: usize| {
             let weights = weights.part(format_args!("{}.{i}", names.layers));
             match config.layout {
-                VisionLayout::HuggingFace => VisionLayer::load_hugging_face(&weights, shape),
-                VisionLayout::OpenClip => VisionLayer::load_open_clip(&weights, shape),
+                VisionLayout::HuggingFace => ClipLayer::load_hugging_face(&weights, shape),
+                VisionLayout::OpenClip => ClipLayer::load_open_clip(&weights, shape),
             }
         };
         let projection = match config.layout {

@@ -2,7 +2,6 @@
 
 mod clip;
 mod config;
-mod layer;
 mod preprocess;
 mod style;
 

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::layer::{LayerShape, VisionLayer};
-use crate::blocks::{LayerNorm, Linear};
+use crate::blocks::{Activation, ClipLayer, ClipLayerShape, LayerNorm, Linear, Mask};
 use crate::changes::Patches;
 use crate::checkpoint::{CheckpointHeader, LoadCounter, Target, WeightFile, Weights};
 use crate::error::{Error, Result};
@@ -56,7 +55,7 @@ pub struct StyleModel {
     layout: Layout,
     tokens: Tensor,
     norm_before: LayerNorm,
-    layers: Vec<VisionLayer>,
+    layers: Vec<ClipLayer>,
     norm_after: LayerNorm,
     projection: Linear,
     device: Device,
@@ -77,9 +76,10 @@ impl StyleModel {
         let counter = LoadCounter::default();
         let weights = Weights::new(&file, &target, &counter, "");
         let Layout { tokens, width, mlp_width, layers, heads, projected } = layout;
-        let shape = LayerShape { width, mlp_width, heads, quick_gelu: true };
+        let shape =
+            ClipLayerShape { width, mlp_width, heads, activation: Activation::QuickGelu, mask: Mask::None };
         let layer =
-            |i| VisionLayer::load_open_clip(&weights.part(format_args!("transformer_layes.{i}")), shape);
+            |i| ClipLayer::load_open_clip(&weights.part(format_args!("transformer_layes.{i}")), shape);
         let projection = weights.get("proj", &[width, projected])?.t()?.contiguous()?;
         Ok(Self {
             tokens: weights.get(TOKENS, &[1, tokens, width])?,

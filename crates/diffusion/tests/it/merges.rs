@@ -12,7 +12,7 @@ use comfy_diffusion::changes::{
 use comfy_diffusion::{Error, SavedFile, load_clip_from, load_model_from, load_vae};
 
 use crate::compare::assert_close;
-use crate::models::{Tiny, wave};
+use crate::models::{Folder, Tiny, wave};
 use crate::random_checkpoint::{TINY, TINY_SD2, TINY_SDXL, TINY_SDXL_DEEP, TINY_SDXL_V};
 use crate::text_files::{as_hugging_face, below};
 
@@ -22,26 +22,12 @@ const UNET: &str = "model.diffusion_model.";
 const LARGE: &str = "conditioner.embedders.1.model.";
 const QUERY: &str = "input_blocks.1.1.transformer_blocks.0.attn2.to_q";
 
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn save(&self, name: &str, tensors: &Tensors) -> PathBuf {
-        let path = self.0.path().join(name);
-        candle_core::safetensors::save(tensors, &path).unwrap();
-        path
-    }
-
-    /// Writes a model as a saved file and reads that.
-    fn written(&self, file: SavedFile) -> (PathBuf, Tensors) {
-        let path = self.0.path().join("saved.safetensors");
-        file.write(&path, &mut |_, _| Ok::<(), Error>(())).unwrap();
-        let tensors = read(&path);
-        (path, tensors)
-    }
+/// Writes a model as a saved file and reads that.
+fn written(folder: &Folder, file: SavedFile) -> (PathBuf, Tensors) {
+    let path = folder.0.path().join("saved.safetensors");
+    file.write(&path, &mut |_, _| Ok::<(), Error>(())).unwrap();
+    let tensors = read(&path);
+    (path, tensors)
 }
 
 fn read(path: &Path) -> Tensors {
@@ -95,7 +81,7 @@ fn merged_weights_are_those_of_torch() {
     let other = ModelSource::new(folder.save("other.safetensors", &backwards(&all)));
     let merged = |changes: Vec<Change<ModelSource>>| {
         let source = ModelSource { changes, ..ModelSource::new(&tiny.path) };
-        folder.written(SavedFile::model(&source).unwrap()).1
+        written(&folder, SavedFile::model(&source).unwrap()).1
     };
     let quarter = || merge(other.clone(), Shares::ratio(0.25));
     check("ratio", &merged(vec![quarter()]), UNET);
@@ -131,7 +117,7 @@ fn changes_are_made_one_after_the_other() {
         factors(AttentionKind::UnetSelf, 1.0, 3.0),
     ];
     let source = ModelSource { changes, ..ModelSource::new(&tiny.path) };
-    let (path, saved) = folder.written(SavedFile::model(&source).unwrap());
+    let (path, saved) = written(&folder, SavedFile::model(&source).unwrap());
     check("chain", &saved, UNET);
     // What is drawn with the recipe is drawn with the saved file, but for the precision it is saved in.
     let run = |source: &ModelSource| {
@@ -154,7 +140,7 @@ fn a_layer_of_another_shape_keeps_its_own_share() {
     let other = ModelSource::new(folder.save("wide.safetensors", &wide));
     let changes = vec![merge(other, Shares::ratio(0.25))];
     let source = ModelSource { changes, ..ModelSource::new(&tiny.path) };
-    check("wide", &folder.written(SavedFile::model(&source).unwrap()).1, UNET);
+    check("wide", &written(&folder, SavedFile::model(&source).unwrap()).1, UNET);
     // Of a model of another family hardly anything fits.
     let xl = Tiny::of(&TINY_SDXL);
     let changes = vec![merge(ModelSource::new(&xl.path), Shares::ratio(0.5))];
@@ -188,7 +174,7 @@ fn text_encoders_of_other_layouts_are_merged() {
         let changes = vec![Change::Merge(Merge { other, shares, by_prefix: Vec::new() })];
         let text = TextSource { changes, ..own.clone() };
         let file = SavedFile::checkpoint(&ModelSource::new(&xl.path), &text, &xl.path).unwrap();
-        check("text", &folder.written(file).1, "");
+        check("text", &written(&folder, file).1, "");
     }
     // Encoders that are not of one kind have nothing to merge.
     let sd2 = Tiny::of(&TINY_SD2);
@@ -208,7 +194,7 @@ fn a_saved_checkpoint_is_the_one_it_was_made_of() {
             (ModelSource::new(&tiny.path), TextSource::new(TextFiles::Checkpoint(tiny.path.clone())));
         let mut file = SavedFile::checkpoint(&model, &text, &tiny.path).unwrap();
         file.metadata([("prompt".to_owned(), "{\"1\": \"ü\"}".to_owned())]);
-        let (path, saved) = folder.written(file);
+        let (path, saved) = written(&folder, file);
         let mut expected = read(&tiny.path);
         // What is left of training, and positions, which count from zero in every file.
         expected.retain(|name, _| {
@@ -240,7 +226,7 @@ fn saved_text_encoders_have_the_names_of_transformers() {
     let tiny = Tiny::of(&TINY_SDXL);
     let text = TextSource::new(TextFiles::Checkpoint(tiny.path.clone()));
     for (name, file) in SavedFile::text_encoders(&text).unwrap() {
-        let (_, saved) = folder.written(file);
+        let (_, saved) = written(&folder, file);
         let mut wanted = wanted[name].clone();
         // The checkpoint has none for the smaller encoder, whose pooled text nobody uses.
         if name == "clip_l" {
@@ -259,7 +245,7 @@ fn saved_text_encoders_have_the_names_of_transformers() {
 fn an_autoencoder_is_saved_without_a_prefix() {
     let folder = Folder::new();
     let tiny = Tiny::of(&TINY);
-    let (path, saved) = folder.written(SavedFile::vae(&tiny.path).unwrap());
+    let (path, saved) = written(&folder, SavedFile::vae(&tiny.path).unwrap());
     assert!(saved.contains_key("decoder.conv_in.weight") && !saved.contains_key("betas"));
     let decode = |path: &Path| {
         load_vae(path, &Device::Cpu, DType::F32).unwrap().decode(&wave(&[1, 4, 4, 4], 0.3)).unwrap()

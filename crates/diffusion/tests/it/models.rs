@@ -1,5 +1,6 @@
 //! The generated checkpoints, made once per test process.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -54,6 +55,21 @@ pub fn sha256(path: &Path) -> String {
     let mut hash = Sha256::new();
     std::io::copy(&mut std::fs::File::open(path).unwrap(), &mut hash).unwrap();
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A folder for files that a test writes; it is removed when the value is dropped.
+pub struct Folder(pub tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn save(&self, name: &str, tensors: &HashMap<String, Tensor>) -> PathBuf {
+        let path = self.0.path().join(name);
+        candle_core::safetensors::save(tensors, &path).unwrap();
+        path
+    }
 }
 
 /// Reproducible values of about unit spread, for comparing a model with itself.

@@ -11,6 +11,7 @@ use comfy_diffusion::vision::{ClipVision, PictureCrop, StyleModel, preprocess};
 use comfy_diffusion::{load_clip, load_model, load_vae};
 
 use crate::compare::assert_close;
+use crate::models::Folder;
 use crate::models::Tiny;
 use crate::random_checkpoint as layouts;
 use crate::scattered::{self, fixture};
@@ -23,20 +24,6 @@ fn goldens() -> Tensors {
 
 fn weights(network: &str, gain: f64) -> Tensors {
     scattered::weights("vision.json", network, gain)
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn save(&self, name: &str, tensors: &Tensors) -> PathBuf {
-        let path = self.0.path().join(name);
-        candle_core::safetensors::save(tensors, &path).unwrap();
-        path
-    }
 }
 
 fn below(prefix: &str, tensors: Tensors) -> Tensors {

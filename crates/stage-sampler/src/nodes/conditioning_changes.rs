@@ -1,5 +1,6 @@
 //! Nodes that join conditionings and say where, when and how strongly they count.
 
+use super::MAX_SIDE;
 use crate::state::SamplerState;
 use crate::{error, tensors};
 use candle_core::{Device, Tensor};
@@ -8,8 +9,6 @@ use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Conditioning, ConditioningEntry, Ctx, Data, Inputs, Node, NodeError, Outputs};
 use serde_json::json;
 
-/// The largest side of a picture in pixels.
-const MAX_SIDE: i128 = 16384;
 /// Pixels of a picture per pixel of its latent.
 const DOWNSCALE: usize = 8;
 

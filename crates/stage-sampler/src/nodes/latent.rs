@@ -1,5 +1,6 @@
 //! Nodes that make and change latents without a model.
 
+use super::MAX_SIDE;
 use super::latent_planes::Planes;
 use crate::state::SamplerState;
 use crate::{error, memory, tensors};
@@ -9,9 +10,6 @@ use comfy_diffusion::families::sd1::{DOWNSCALE, LATENT_CHANNELS};
 use comfy_diffusion::sampling::{Crop, ResizeMethod, resize_latent};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
-
-/// The largest side of a picture in pixels.
-const MAX_SIDE: i128 = 16384;
 
 pub(super) struct EmptyLatentImage;
 

@@ -1,5 +1,6 @@
 //! Nodes that lay a latent over another.
 
+use super::MAX_SIDE;
 use super::latent_planes::Planes;
 use crate::state::SamplerState;
 use comfy_diffusion::families::sd1::DOWNSCALE;
@@ -9,9 +10,6 @@ use comfy_stage::{Ctx, FnNode, Inputs, Node, NodeError, Outputs};
 
 pub(super) const NODES: &[&dyn Node<SamplerState>] =
     &[&FnNode { spec: composite_spec, run: composite }, &FnNode { spec: masked_spec, run: masked }];
-
-/// The largest side of a picture in pixels.
-const MAX_SIDE: i128 = 16384;
 
 fn place_inputs() -> [InputSpec; 2] {
     ["x", "y"].map(|name| InputSpec::int(name, 0, (0, MAX_SIDE), 8))

@@ -1,5 +1,6 @@
 //! Nodes that turn, mirror, cut and join latents.
 
+use super::MAX_SIDE;
 use super::latent_planes::Planes;
 use crate::state::SamplerState;
 use comfy_diffusion::families::sd1::DOWNSCALE;
@@ -14,8 +15,6 @@ pub(super) const NODES: &[&dyn Node<SamplerState>] = &[
     &FnNode { spec: cut_spec, run: cut },
 ];
 
-/// The largest side of a picture in pixels.
-const MAX_SIDE: i128 = 16384;
 /// The smallest part that is cut out, in latent pixels.
 const SMALLEST: usize = 8;
 

@@ -42,6 +42,9 @@ use crate::state::SamplerState;
 use comfy_stage::Node;
 use std::sync::LazyLock;
 
+/// The largest side of a picture in pixels.
+const MAX_SIDE: i128 = 16384;
+
 /// Every node of this stage.
 pub fn nodes() -> &'static [&'static dyn Node<SamplerState>] {
     static NODES: LazyLock<Vec<&'static dyn Node<SamplerState>>> = LazyLock::new(|| {

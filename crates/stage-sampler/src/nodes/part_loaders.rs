@@ -1,6 +1,7 @@
 //! Loaders of files that hold one part of a model.
 
 use super::loaders::recipes;
+use crate::error;
 use crate::model_folders::{DIFFUSION_MODELS, TEXT_ENCODERS};
 use crate::recipe::{OtherFile, Part, Recipe, WeightDtype};
 use crate::state::SamplerState;
@@ -42,7 +43,7 @@ impl Node<SamplerState> for UnetLoader {
             "default" => None,
             "fp8_e4m3fn" | "fp8_e4m3fn_fast" => Some(WeightDtype::Fp8E4m3fn),
             "fp8_e5m2" => Some(WeightDtype::Fp8E5m2),
-            other => return Err(unknown("weight_dtype", other, &WEIGHT_DTYPES)),
+            other => return Err(error::unknown("weight_dtype", other, &WEIGHT_DTYPES)),
         };
         let name = inputs.text("unet_name")?;
         let mut recipe = found(name, DIFFUSION_MODELS, Part::Model, ctx)?;
@@ -78,7 +79,7 @@ impl Node<SamplerState> for ClipLoader {
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let kind = inputs.text("type")?;
         if !CLIP_TYPES.contains(&kind) {
-            return Err(unknown("type", kind, &CLIP_TYPES));
+            return Err(error::unknown("type", kind, &CLIP_TYPES));
         }
         recipes(inputs.text("clip_name")?, TEXT_ENCODERS, &[Part::Clip], ctx)
     }
@@ -114,17 +115,13 @@ impl Node<SamplerState> for DualClipLoader {
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let kind = inputs.text("type")?;
         if !DUAL_CLIP_TYPES.contains(&kind) {
-            return Err(unknown("type", kind, &DUAL_CLIP_TYPES));
+            return Err(error::unknown("type", kind, &DUAL_CLIP_TYPES));
         }
         let mut recipe = found(inputs.text("clip_name1")?, TEXT_ENCODERS, Part::Clip, ctx)?;
         let second = found(inputs.text("clip_name2")?, TEXT_ENCODERS, Part::Clip, ctx)?;
         recipe.also = Some(OtherFile { file: second.file, fingerprint: second.fingerprint });
         Ok(Outputs::one(Data::Recipe(recipe.to_json())))
     }
-}
-
-fn unknown(input: &str, value: &str, choices: &[&str]) -> NodeError {
-    NodeError::invalid(format!("`{input}` is `{value}`, expected one of `{}`", choices.join("`, `")))
 }
 
 fn found(name: &str, folder: &str, part: Part, ctx: &Ctx<'_, SamplerState>) -> Result<Recipe, NodeError> {

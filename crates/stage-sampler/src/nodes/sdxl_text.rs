@@ -1,13 +1,12 @@
 //! Prompts for Stable Diffusion XL with what its networks want to know about the picture.
 
+use super::MAX_SIDE;
 use super::conditioning::{clip, embeddings, entry, prompt};
 use crate::error;
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
 use serde_json::json;
-
-const MAX_SIDE: i128 = 16384;
 
 fn pixels(name: &str, default: i128) -> InputSpec {
     InputSpec::int(name, default, (0, MAX_SIDE), 1)

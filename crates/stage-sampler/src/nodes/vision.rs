@@ -61,7 +61,7 @@ impl Node<SamplerState> for ClipVisionEncode {
         let crop = match inputs.text("crop")? {
             "center" => PictureCrop::Center,
             "none" => PictureCrop::None,
-            other => return Err(unknown("crop", other, &CROPS)),
+            other => return Err(error::unknown("crop", other, &CROPS)),
         };
         let vision = ctx.state.clip_vision(inputs.recipe("clip_vision")?)?;
         let image = inputs.image("image")?;
@@ -188,7 +188,7 @@ impl Node<SamplerState> for StyleModelApply {
         let strength = match inputs.text("strength_type")? {
             "multiply" => inputs.float("strength")?,
             "attn_bias" => 1.0,
-            other => return Err(unknown("strength_type", other, &STRENGTH_TYPES)),
+            other => return Err(error::unknown("strength_type", other, &STRENGTH_TYPES)),
         };
         let style = ctx.state.style_model(inputs.recipe("style_model")?)?;
         let seen = &inputs.clip_vision_output("clip_vision_output")?.last_hidden_state;
@@ -213,8 +213,4 @@ impl Node<SamplerState> for StyleModelApply {
         let entries = inputs.conditioning("conditioning")?.iter().map(add).collect::<Result<_, _>>()?;
         Ok(Outputs::one(Data::Conditioning(entries)))
     }
-}
-
-fn unknown(input: &str, value: &str, choices: &[&str]) -> NodeError {
-    NodeError::invalid(format!("`{input}` is `{value}`, expected one of `{}`", choices.join("`, `")))
 }

@@ -1,36 +1,47 @@
-//! The transformer layer of image encoders and style adapters.
+//! The transformer layer of CLIP: of its text encoders, its image encoders and of style adapters.
 
 use candle_core::Tensor;
 
-use crate::blocks::{LayerNorm, Linear, Mask, attention};
+use super::attention::{Mask, attention};
+use super::layers::{LayerNorm, Linear};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 
 /// Sizes of a layer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LayerShape {
+pub(crate) struct ClipLayerShape {
     pub width: usize,
     pub mlp_width: usize,
     pub heads: usize,
-    /// Whether it was trained with the sigmoid approximation of GELU.
-    pub quick_gelu: bool,
+    pub activation: Activation,
+    /// Which tokens a token may look at.
+    pub mask: Mask,
 }
 
-/// Attention among all tokens and two linear layers, each added to what it saw.
+/// What a layer was trained with between its two linear layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// The sigmoid approximation of GELU that OpenAI's CLIP was trained with.
+    QuickGelu,
+    /// The exact GELU that OpenCLIP's larger models were trained with.
+    Gelu,
+}
+
+/// Attention among the tokens and two linear layers, each added to what it saw.
 #[derive(Debug)]
-pub(super) struct VisionLayer {
+pub(crate) struct ClipLayer {
     norm1: LayerNorm,
     qkv: [Linear; 3],
     out: Linear,
     norm2: LayerNorm,
     up: Linear,
     down: Linear,
-    shape: LayerShape,
+    shape: ClipLayerShape,
 }
 
-impl VisionLayer {
-    pub(super) fn load_hugging_face(weights: &Weights<'_>, shape: LayerShape) -> Result<Self> {
-        let LayerShape { width, mlp_width, .. } = shape;
+impl ClipLayer {
+    pub(crate) fn load_hugging_face(weights: &Weights<'_>, shape: ClipLayerShape) -> Result<Self> {
+        let ClipLayerShape { width, mlp_width, .. } = shape;
         let projection = |name| Linear::load(&weights.part(format_args!("self_attn.{name}")), width, width);
         Ok(Self {
             norm1: LayerNorm::load(&weights.part("layer_norm1"), width)?,
@@ -43,8 +54,8 @@ impl VisionLayer {
         })
     }
 
-    pub(super) fn load_open_clip(weights: &Weights<'_>, shape: LayerShape) -> Result<Self> {
-        let LayerShape { width, mlp_width, .. } = shape;
+    pub(crate) fn load_open_clip(weights: &Weights<'_>, shape: ClipLayerShape) -> Result<Self> {
+        let ClipLayerShape { width, mlp_width, .. } = shape;
         let attention = weights.part("attn");
         // Query, key and value are stored below each other.
         let joint_weight = attention.get("in_proj_weight", &[3 * width, width])?;
@@ -66,17 +77,21 @@ impl VisionLayer {
 
     /// # Shapes
     /// `[B, T, width]` to the same.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
         let [q, k, v] = &self.qkv;
         let (q, k, v) = (q.forward(&normed)?, k.forward(&normed)?, v.forward(&normed)?);
-        let x = (self.out.forward(&attention(&q, &k, &v, self.shape.heads, Mask::None)?)? + x)?;
-        let hidden = self.up.forward(&self.norm2.forward(&x)?)?;
-        let hidden = if self.shape.quick_gelu {
-            (&hidden * candle_nn::ops::sigmoid(&(&hidden * 1.702)?)?)?
-        } else {
-            hidden.gelu_erf()?
-        };
+        let x = (self.out.forward(&attention(&q, &k, &v, self.shape.heads, self.shape.mask)?)? + x)?;
+        let hidden = self.shape.activation.apply(&self.up.forward(&self.norm2.forward(&x)?)?)?;
         Ok((self.down.forward(&hidden)? + x)?)
+    }
+}
+
+impl Activation {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
+            Self::Gelu => x.gelu_erf()?,
+        })
     }
 }
