@@ -18,7 +18,7 @@ pub mod server;
 
 pub use ctx::Ctx;
 pub use data::{ClipVisionOutput, Conditioning, ConditioningEntry, Data, Guider, Latent};
-pub use fn_node::FnNode;
+pub use fn_node::{FnNode, LazyNode};
 pub use inputs::Inputs;
-pub use node::{Node, NodeError, Outputs, StageState};
+pub use node::{ExpandedInput, ExpandedNode, Expansion, Node, NodeError, Outputs, StageState};
 pub use server::StageServer;

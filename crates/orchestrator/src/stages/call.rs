@@ -2,7 +2,7 @@
 
 use super::{StageClient, Stages};
 use comfy_graph::run::{CallInput, Signal, StageCall, StageError, StageEvent};
-use comfy_graph::{ErrorCode, NodeId, NodeResult, Value};
+use comfy_graph::{ErrorCode, ExpandedInput, ExpandedNode, Expansion, NodeId, NodeResult, Value};
 use comfy_proto::status::from_status;
 use comfy_proto::{convert::BadMessage, stage as pb};
 use std::sync::Arc;
@@ -104,6 +104,7 @@ fn request(context: &CallContext, call: StageCall) -> pb::RunStageRequest {
         node_id: node.id.0,
         class: node.class,
         inputs: node.inputs.into_iter().map(|(name, value)| (name, input(value))).collect(),
+        pending: node.pending.into_iter().collect(),
         publish: node.publish.into_iter().collect(),
     });
     pb::RunStageRequest {
@@ -131,9 +132,30 @@ fn read_event(answer: pb::RunStageResponse) -> Result<StageEvent, BadMessage> {
             StageEvent::NodeDone { node, result }
         }
         Event::Blocked(blocked) => StageEvent::NodeBlocked { node, message: blocked.message },
+        Event::Wants(wants) => StageEvent::NodeWants { node, inputs: wants.inputs.into_iter().collect() },
+        Event::Expanded(expanded) => StageEvent::NodeExpanded { node, expansion: read_expansion(expanded)? },
         Event::Failed(failed) => {
             let error = StageError { code: failed.code().into(), message: failed.message };
             StageEvent::NodeFailed { node, error }
         }
+    })
+}
+
+fn read_expansion(expanded: pb::NodeExpanded) -> Result<Expansion, BadMessage> {
+    let input = |binding: pb::InputBinding| {
+        use pb::input_binding::Source;
+        Ok(match binding.source.ok_or(BadMessage::Missing("expanded.source"))? {
+            Source::Value(value) => ExpandedInput::Value(Value::try_from(value)?),
+            Source::Local(link) => ExpandedInput::Link { node: link.node_id, slot: link.slot },
+        })
+    };
+    let node = |node: pb::StageNode| {
+        let inputs = node.inputs.into_iter().map(|(name, binding)| Ok((name, input(binding)?)));
+        Ok(ExpandedNode { id: node.node_id, class: node.class, inputs: inputs.collect::<Result<_, _>>()? })
+    };
+    Ok(Expansion {
+        nodes: expanded.nodes.into_iter().map(node).collect::<Result<_, BadMessage>>()?,
+        outputs: expanded.outputs.into_iter().map(input).collect::<Result<_, BadMessage>>()?,
+        ui_json: (!expanded.ui_json.is_empty()).then_some(expanded.ui_json),
     })
 }

@@ -59,7 +59,11 @@ impl Node<State> for Join {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, State>) -> Result<Outputs, NodeError> {
         let value = inputs.int("a")? * 10 + inputs.int("b")?;
-        Ok(Outputs { slots: vec![int(value)], ui: Some(json!({"saved": [ctx.save_key().node]})) })
+        Ok(Outputs {
+            slots: vec![int(value)],
+            ui: Some(json!({"saved": [ctx.save_key().node]})),
+            ..Outputs::default()
+        })
     }
 }
 
@@ -104,6 +108,7 @@ fn node(id: &str, class: &str, inputs: &[(&str, pb::input_binding::Source)]) -> 
         class: class.into(),
         inputs: inputs.iter().map(|(name, source)| ((*name).into(), binding(source))).collect(),
         publish: vec![0],
+        ..Default::default()
     }
 }
 
