@@ -128,6 +128,12 @@ impl Orchestrator {
         self.call(self.client.clone().cancel_job(request)).await
     }
 
+    /// Moves a job that waits before another one, or to the end of the queue.
+    pub async fn move_job(&self, id: &str, before: Option<String>) -> Result<pb::Job, ApiError> {
+        let request = pb::MoveJobRequest { job_id: id.into(), before_job_id: before.unwrap_or_default() };
+        self.call(self.client.clone().move_job(request)).await?.job.ok_or_else(|| unknown_job(id))
+    }
+
     pub async fn delete(&self, request: pb::DeleteJobsRequest) -> Result<u32, ApiError> {
         Ok(self.call(self.client.clone().delete_jobs(request)).await?.deleted)
     }

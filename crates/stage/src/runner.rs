@@ -4,6 +4,7 @@ use crate::codec;
 use crate::ctx::Ctx;
 use crate::data::Data;
 use crate::lists::{self, Gathered};
+use crate::memory::Peak;
 use crate::node::{Node, NodeError, Outputs, StageState};
 use comfy_artifacts::Store;
 use comfy_graph::{ErrorCode, NodeSpec, Value};
@@ -39,8 +40,10 @@ impl<S: StageState> Runner<S> {
         let mut local: HashMap<(String, u32), Data> = HashMap::new();
         for node in &request.nodes {
             let fail = |error| GroupError { node_id: node.node_id.clone(), error };
+            let peak = Peak::start();
             let outputs = self.run_node(request, node, &local, events).map_err(fail)?;
-            let done = self.publish(node, &outputs).map_err(fail)?;
+            let mut done = self.publish(node, &outputs).map_err(fail)?;
+            done.peak_bytes = peak.bytes().unwrap_or_default();
             send(events, &node.node_id, Event::Done(done)).map_err(fail)?;
             local.extend(outputs.slots.into_iter().zip(0u32..).map(|(d, i)| ((node.node_id.clone(), i), d)));
         }
@@ -119,7 +122,7 @@ impl<S: StageState> Runner<S> {
             published.insert(slot, (&value).into());
         }
         let ui_json = outputs.ui.as_ref().map(ToString::to_string).unwrap_or_default();
-        Ok(pb::NodeDone { outputs: published.into_iter().collect(), ui_json })
+        Ok(pb::NodeDone { outputs: published.into_iter().collect(), ui_json, ..Default::default() })
     }
 }
 

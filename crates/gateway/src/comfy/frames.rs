@@ -94,7 +94,7 @@ impl JobFrames {
         let at = event.at_ms;
         self.ended |= is_terminal(event);
         match kind {
-            Kind::Queued(_) => vec![status],
+            Kind::Queued(_) | Kind::Moved(_) => vec![status],
             Kind::Started(_) => {
                 self.started = true;
                 vec![

@@ -162,7 +162,16 @@ impl Fake {
             }
             let last = index + 1 == nodes.len();
             let ui_json = if last { saved.to_owned() } else { String::new() };
-            self.happen(job_id, Kind::NodeDone(pb::NodeDone { node_id, class, ui_json }));
+            self.happen(
+                job_id,
+                Kind::NodeDone(pb::NodeDone {
+                    node_id,
+                    class,
+                    ui_json,
+                    stage: "stage-image".into(),
+                    peak_bytes: 7,
+                }),
+            );
         }
         self.happen(job_id, Kind::Succeeded(pb::Succeeded {}));
     }
@@ -204,6 +213,10 @@ fn apply(job: &mut Job, kind: &Kind, at_ms: i64) {
         }
         Kind::Cancelled(_) => JobStatus::Cancelled,
         Kind::Succeeded(_) => JobStatus::Completed,
+        Kind::Moved(moved) => {
+            job.number = moved.number;
+            return;
+        }
         Kind::Queued(_) | Kind::Cached(_) | Kind::Preview(_) | Kind::NodeBlocked(_) => return,
     };
     job.set_status(status);
@@ -285,7 +298,7 @@ impl OrchestratorService for Fake {
             state.submitted.push(request);
             (id, number)
         };
-        self.happen(&id, Kind::Queued(pb::Queued { number }));
+        self.happen(&id, Kind::Queued(pb::Queued { number, ordinal: 0 }));
         let accepted = pb::Accepted { job_id: id, number, node_errors_json: "{}".into() };
         Ok(Response::new(pb::SubmitWorkflowResponse { result: Some(R::Accepted(accepted)) }))
     }
@@ -340,6 +353,24 @@ impl OrchestratorService for Fake {
         }
         let job = self.get_job(Request::new(pb::GetJobRequest { job_id: id })).await?.into_inner().job;
         Ok(Response::new(pb::CancelJobResponse { job, cancelled }))
+    }
+
+    async fn move_job(
+        &self,
+        request: Request<pb::MoveJobRequest>,
+    ) -> Result<Response<pb::MoveJobResponse>, Status> {
+        let pb::MoveJobRequest { job_id, before_job_id } = request.into_inner();
+        let find = |id: &str| self.get_job(Request::new(pb::GetJobRequest { job_id: id.into() }));
+        let job = find(&job_id).await?.into_inner().job.expect("found");
+        if job.status() != JobStatus::Queued {
+            return Err(Status::failed_precondition(format!("job `{job_id}` does not wait")));
+        }
+        let number = match before_job_id.as_str() {
+            "" => 100.0,
+            before => find(before).await?.into_inner().job.expect("found").number - 0.5,
+        };
+        self.happen(&job_id, Kind::Moved(pb::Moved { number }));
+        Ok(Response::new(pb::MoveJobResponse { job: find(&job_id).await?.into_inner().job }))
     }
 
     async fn delete_jobs(
