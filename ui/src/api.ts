@@ -70,6 +70,7 @@ export interface Job {
   id: string;
   status: JobStatus;
   number: number;
+  ordinal?: number;
   created_at_ms?: number;
   started_at_ms?: number;
   finished_at_ms?: number;
@@ -78,6 +79,7 @@ export interface Job {
   current_node?: string;
   progress?: { node_id: string; value: number; max: number };
   outputs: JobOutput[];
+  texts?: { node_id: string; text: string[] }[];
   error?: JobError;
 }
 
@@ -207,6 +209,9 @@ export const api = {
   job: (id: string) => request<Job>(`/v1/jobs/${encodeURIComponent(id)}`),
   cancel: (id: string) =>
     request<Job>(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" }),
+  /** Moves a waiting job before another one, or to the end of the queue. */
+  move: (id: string, before: string | null) =>
+    request<Job>(`/v1/jobs/${encodeURIComponent(id)}/move`, post({ before })),
   submit: (workflow: unknown) => request<Submitted>("/v1/workflows", post(workflow)),
   /** Hands in with a place in the queue; an API graph or a workflow. */
   enqueue: (order: Enqueue) =>

@@ -63,7 +63,8 @@ function badgeText(node: LGraphNode, phase: Phase): string {
   return LABEL[phase];
 }
 
-export function drawTitleBadge(node: LGraphNode, ctx: CanvasRenderingContext2D): void {
+/** `reserved`: what stands at the right end of the title. */
+export function drawTitleBadge(node: LGraphNode, ctx: CanvasRenderingContext2D, reserved = 0): void {
   const phase = phaseOf(node);
   if (!phase) return;
   const text = badgeText(node, phase);
@@ -71,7 +72,7 @@ export function drawTitleBadge(node: LGraphNode, ctx: CanvasRenderingContext2D):
   ctx.font = canvasFont(11, "600");
   const width = ctx.measureText(text).width + 14;
   const height = 17;
-  const x = node.renderingSize[0] - width - 8;
+  const x = node.renderingSize[0] - width - 8 - reserved;
   const y = -LiteGraph.NODE_TITLE_HEIGHT + (LiteGraph.NODE_TITLE_HEIGHT - height) / 2;
   // A long title ends before the badge.
   ctx.fillStyle = node.renderingColor;
@@ -118,7 +119,8 @@ export function drawEmptyFrame(node: LGraphNode, ctx: CanvasRenderingContext2D):
   ctx.fillStyle = palette.dim;
   ctx.textAlign = "center";
   ctx.font = canvasFont(12);
-  ctx.fillText("The picture appears here", 10 + width / 2, top + height / 2 + 4);
+  const what = node.inputs.some(({ type }) => type === "IMAGE") ? "picture" : "result";
+  ctx.fillText(`The ${what} appears here`, 10 + width / 2, top + height / 2 + 4);
   ctx.restore();
 }
 

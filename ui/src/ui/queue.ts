@@ -7,7 +7,7 @@ import { icon, type IconName } from "../icons";
 import { jobName, took, when } from "../jobnames";
 import { isTerminal, type JobView } from "../jobs";
 import { newestFirst, picturesOf } from "../jobpictures";
-import { moveJob, removeJobs } from "../queueorder";
+import { moveJob, neighbour, removeJobs, waiting as waitingJobs } from "../queueorder";
 import { openJobWorkflow } from "../serverflows";
 import { ask } from "./dialog";
 import { openJobPage } from "./jobpage";
@@ -60,12 +60,57 @@ function runningEntry(job: JobView): HTMLElement {
   return entry(job, act("stop", "Cancel this job", () => void cancelJob(job.id).catch(fail("The job was not cancelled"))));
 }
 
-function waitingEntry(job: JobView, index: number): HTMLElement {
-  const up = [
-    index > 0 && act("up", "Move up", () => void moveJob(job.id, "up")),
-    index > 1 && act("top", "Run next", () => void moveJob(job.id, "front")),
+function waitingEntry(job: JobView, index: number, all: JobView[]): HTMLElement {
+  const ids = all.map(({ id }) => id);
+  const to = (place: number) => () => void moveJob(job.id, neighbour(ids, job.id, place));
+  const moves = [
+    index > 1 && act("top", "Run next", to(0)),
+    index > 0 && act("up", "Move up", to(index - 1)),
+    index < all.length - 1 && act("down", "Move down", to(index + 1)),
   ].filter((button) => button !== false);
-  return entry(job, ...up, act("close", "Take out of the queue", () => void removeJobs([job.id])));
+  const item = entry(job, ...moves, act("close", "Take out of the queue", () => void removeJobs([job.id])));
+  if (all.length > 1) letDrag(item, job.id, ids);
+  return item;
+}
+
+/** What is being dragged in the list of waiting jobs. */
+let dragged: string | undefined;
+
+/** Lets an entry be dragged to another place: dropped on the upper half of an entry it goes before that, else behind. */
+function letDrag(item: HTMLElement, id: string, ids: string[]): void {
+  item.draggable = true;
+  item.title = "Drag to change the order";
+  const half = ({ clientY }: DragEvent): "before" | "behind" => {
+    const { top, height } = item.getBoundingClientRect();
+    return clientY < top + height / 2 ? "before" : "behind";
+  };
+  const mark = (where?: string): void => {
+    if (where) item.dataset.drop = where;
+    else delete item.dataset.drop;
+  };
+  item.ondragstart = (event) => {
+    dragged = id;
+    event.dataTransfer?.setData("text/plain", id);
+    item.classList.add("dragged");
+  };
+  item.ondragend = () => {
+    dragged = undefined;
+    item.classList.remove("dragged");
+    render();
+  };
+  item.ondragover = (event) => {
+    if (dragged === undefined || dragged === id) return;
+    event.preventDefault();
+    mark(half(event));
+  };
+  item.ondragleave = () => mark();
+  item.ondrop = (event) => {
+    mark();
+    if (dragged === undefined || dragged === id) return;
+    event.preventDefault();
+    const place = ids.filter((other) => other !== dragged).indexOf(id) + (half(event) === "before" ? 0 : 1);
+    void moveJob(dragged, neighbour(ids, dragged, place));
+  };
 }
 
 function endedEntry(job: JobView): HTMLElement {
@@ -104,11 +149,12 @@ function render(): void {
   const panel = byId("queue-panel");
   if (panel.hidden) return;
   const jobs = [...store.jobs.values()];
-  const key = jobs.map((job) => `${job.id}${job.status}${job.number}${job.nodesDone}${job.outputs.length}${job.finishedAtMs}`).join();
+  if (dragged !== undefined) return updateLive(panel);
+  const key = jobs.map((job) => `${job.id}${job.ordinal}${job.status}${job.number}${job.nodesDone}${job.outputs.length}${job.finishedAtMs}`).join();
   if (key === shownKey) return updateLive(panel);
   shownKey = key;
   const running = jobs.filter(({ status }) => status === "running");
-  const waiting = jobs.filter(({ status }) => status === "queued").sort((a, b) => a.number - b.number);
+  const waiting = waitingJobs();
   const ended = newestFirst(jobs.filter(({ status }) => isTerminal(status))).slice(0, HISTORY_SHOWN);
   const focus = focusKey(panel);
   const body = h(
