@@ -109,6 +109,7 @@ test("the page of a job shows times, cache, seeds and graph, and packs everythin
   await expect(dialog.locator("table").first().locator("tr", { hasText: "stage-image" }).locator("td").last()).toHaveText("96 MiB");
   await expect(dialog.locator(".timeline")).toHaveText(/KSampler #5.*2\.3 GiB/);
   await expect(dialog).toContainText("20261124");
+  await shot(page, "job-page-top");
   await dialog.locator("summary").click();
   await expect(dialog.locator("pre")).toContainText('"class_type": "KSampler"');
   await shot(page, "job-page");

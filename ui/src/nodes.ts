@@ -67,7 +67,8 @@ export class ComfyNode extends LGraphNode {
   }
 
   override onDrawForeground(ctx: CanvasRenderingContext2D): void {
-    if (this.spec?.output_node && !this.collapsed) drawEmptyFrame(this, ctx);
+    const isEmpty = this.pictures.shown.length === 0 && this.texts.shown === "";
+    if (isEmpty && this.spec?.output_node && !this.collapsed && !editor().low_quality) drawEmptyFrame(this, ctx);
   }
 
   override onSerialize(data: ISerialisedNode): void {

@@ -104,7 +104,8 @@ const FRAME_MIN = 80;
 
 /** Where the picture of an output node will be, while there is none. */
 export function drawEmptyFrame(node: LGraphNode, ctx: CanvasRenderingContext2D): void {
-  const fields = (node.widgets ?? []).filter((widget) => widget.type !== "custom" || widget.computedHeight);
+  // Results have their own fields, which are empty now.
+  const fields = (node.widgets ?? []).filter(({ name }) => !name.startsWith("$$"));
   const last = fields.at(-1);
   const top = (last ? last.y + (last.computedHeight ?? LiteGraph.NODE_WIDGET_HEIGHT) : 40) + 8;
   const [width, height] = [node.size[0] - 20, node.size[1] - top - 10];

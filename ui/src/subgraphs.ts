@@ -163,6 +163,9 @@ export function makeSubgraph(): void {
   const canvas = editor();
   if (canvas.selectedItems.size === 0 || !canvas.graph) return;
   const made = canvas.graph.convertToSubgraph(canvas.selectedItems);
+  const [width, height] = made.node.size;
+  // Wide enough for the title with its button and a state.
+  made.node.setSize([Math.max(width, 240), height]);
   canvas.deselectAll();
   canvas.selectNode(made.node);
   store.emit("graph");

@@ -1,6 +1,6 @@
 /** The Node Inspector: every field of the selected node, editable. */
 
-import type { LGraphNode } from "@comfyorg/litegraph";
+import { SubgraphNode, type LGraphNode } from "@comfyorg/litegraph";
 import type { IBaseWidget } from "../litegraph";
 import type { InputSpec, WidgetSpec } from "../api";
 import { editor, store } from "../app";
@@ -166,7 +166,7 @@ function tools(node: ComfyNode): HTMLElement[] {
 
 function details(node: LGraphNode): Node[] {
   const spec = node instanceof ComfyNode ? node.spec : undefined;
-  const kind = [node.type, `#${node.id}`, spec?.stage && `on ${spec.stage}`].filter(Boolean).join(" · ");
+  const kind = [node instanceof SubgraphNode ? "Subgraph" : node.type, `#${node.id}`, spec?.stage && `on ${spec.stage}`].filter(Boolean).join(" · ");
   const parts: Node[] = [h("h2", {}, "Node Inspector"), titleField(node), h("p", { class: "dim kind" }, kind)];
   for (const text of messagesOf(node)) parts.push(h("p", { class: "error" }, text));
   if (spec?.description) parts.push(h("p", { class: "about" }, spec.description));

@@ -85,9 +85,9 @@ function render({ job, item, events }: Found): Node[] {
       thumb.onclick = () => openLightbox(pictures, index);
       return thumb;
     })),
-    h("h3", {}, "Time per stage"),
+    h("h3", {}, "Per stage"),
     stageTable(made),
-    h("h3", {}, "Time per node"),
+    h("h3", {}, "Per node"),
     h("div", { class: made.peakBytes === undefined ? "timeline" : "timeline measured" }, ...made.nodes.flatMap((span) => lane(span, nameOf(graph, span.id, span.type), Math.max(1, made.ranMs ?? 1), made.peakBytes !== undefined))),
   ];
   if (graph) parts.push(...aboutGraph(graph));
@@ -95,13 +95,13 @@ function render({ job, item, events }: Found): Node[] {
 }
 
 function aboutGraph(graph: ApiGraph): Node[] {
-  const seeds = seedsOf(graph).map(({ node, seed }) => h("tr", {}, h("td", {}, node), h("td", {}, h("code", {}, seed))));
+  const seeds = seedsOf(graph).map(({ node, seed }) => h("tr", {}, h("td", { class: "dim" }, node), h("td", {}, h("code", {}, seed))));
   const facts = factsOf(graph).map(({ label, value }) => h("tr", {}, h("td", { class: "dim" }, label), h("td", {}, value)));
   return [
     h("h3", {}, "Seeds"),
-    seeds.length > 0 ? h("table", {}, ...seeds) : h("p", { class: "dim" }, "No node of it has a seed."),
+    seeds.length > 0 ? h("table", { class: "pairs" }, ...seeds) : h("p", { class: "dim" }, "No node of it has a seed."),
     h("h3", {}, "Settings"),
-    h("table", {}, ...facts),
+    h("table", { class: "pairs" }, ...facts),
     h("details", {}, h("summary", {}, "The exact graph that ran"), h("pre", { tabIndex: 0 }, stringify(graph, 2))),
   ];
 }

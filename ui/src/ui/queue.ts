@@ -63,12 +63,15 @@ function runningEntry(job: JobView): HTMLElement {
 function waitingEntry(job: JobView, index: number, all: JobView[]): HTMLElement {
   const ids = all.map(({ id }) => id);
   const to = (place: number) => () => void moveJob(job.id, neighbour(ids, job.id, place));
-  const moves = [
-    index > 1 && act("top", "Run next", to(0)),
-    index > 0 && act("up", "Move up", to(index - 1)),
-    index < all.length - 1 && act("down", "Move down", to(index + 1)),
-  ].filter((button) => button !== false);
-  const item = entry(job, ...moves, act("close", "Take out of the queue", () => void removeJobs([job.id])));
+  const remove = act("close", "Take out of the queue", () => void removeJobs([job.id]));
+  const move = (name: IconName, label: string, place: number, can: boolean): HTMLElement => {
+    const button = act(name, label, to(place));
+    button.disabled = !can;
+    return button;
+  };
+  // Always in the same places, so that what one presses again does the same again.
+  const moves = [move("top", "Run next", 0, index > 1), remove, move("up", "Move up", index - 1, index > 0), move("down", "Move down", index + 1, index < all.length - 1)];
+  const item = entry(job, ...(all.length > 1 ? moves : [remove]));
   if (all.length > 1) letDrag(item, job.id, ids);
   return item;
 }
