@@ -102,7 +102,7 @@ test("the page of a job shows times, cache, seeds and graph, and packs everythin
   await page.keyboard.press("q");
   await entry(page, "job-1").locator(".what").click();
   const dialog = page.locator("dialog.job-page");
-  await expect(dialog.locator(".card").filter({ hasText: "Nodes from the cache" })).toContainText("2 of 7");
+  await expect(dialog.locator(".card").filter({ hasText: "From the cache" })).toContainText("2 of 7");
   await expect(dialog.locator(".timeline .lane i[data-phase=cached]")).toHaveCount(2);
   await expect(dialog.locator("table").first()).toContainText("stage-image");
   await expect(dialog.locator(".card").filter({ hasText: "Peak memory" })).toContainText("2.3 GiB");

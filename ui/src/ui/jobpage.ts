@@ -76,7 +76,7 @@ function render({ job, item, events }: Found): Node[] {
       card(made.ranMs === undefined ? "–" : timeText(made.ranMs), "Run time"),
       card(made.waitedMs === undefined ? "–" : timeText(made.waitedMs), "Waited"),
       made.peakBytes !== undefined && card(fileSize(made.peakBytes), "Peak memory", MEMORY),
-      card(`${cached} of ${made.nodes.length}`, "Nodes from the cache"),
+      card(`${cached} of ${made.nodes.length}`, "From the cache"),
       card(when(job.created_at_ms), "Handed in"),
     ),
     job.error !== undefined && h("p", { class: "why" }, job.error.message),

@@ -146,7 +146,7 @@ function textButton(label: string, action: () => void): HTMLElement {
 }
 
 /** What the list shows, so that it is not rebuilt under the pointer for nothing. */
-let shownKey = "";
+let shownKey: string | undefined;
 
 function render(): void {
   const panel = byId("queue-panel");
@@ -200,7 +200,7 @@ function updateLive(panel: HTMLElement): void {
 export function startQueue(): void {
   store.on("jobs", render);
   byId("queue-panel").addEventListener("dock", () => {
-    shownKey = "";
+    shownKey = undefined;
     render();
   });
 }
