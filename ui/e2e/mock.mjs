@@ -311,10 +311,10 @@ async function answer(request, response) {
   const jobPath = /^\/v1\/jobs\/([^/]+)(\/cancel|\/output|\/move)?$/.exec(path);
   if (path === "/v1/events") return url.searchParams.has("job_id") ? jobEvents(url.searchParams.get("job_id"), response) : events(request, response);
   if (path === "/view" && state.uploads.has(url.searchParams.get("filename"))) return response.writeHead(200, { "content-type": "image/png" }).end(state.uploads.get(url.searchParams.get("filename")).data);
-  if (path === "/view" || jobPath?.[2] === "/output") return png(response);
+  if (path === "/view" || jobPath?.[2] === "/output" || path.startsWith("/experiment/models/preview/")) return png(response);
   let reply;
   if (path === "/v1/nodes") reply = [200, { nodes: nodes(state.checkpoints) }];
-  else if (path === "/v1/checkpoints") reply = [200, { checkpoints: state.checkpoints.map((name) => ({ name, bytes: 5_300_000, family: "sd1", usable: true, default: true })), note: state.checkpoints.length > 0 ? NOTE : null }];
+  else if (path === "/v1/checkpoints") reply = [200, { checkpoints: state.checkpoints.map((name) => ({ name, bytes: 5_300_000, family: "sd1", usable: true, default: true, cover: name.startsWith("starter") ? `/experiment/models/preview/checkpoints/0/${name}` : null })), note: state.checkpoints.length > 0 ? NOTE : null }];
   else if (path === "/v1/system") reply = [200, { version: "mock", services: [{ name: "orchestrator", status: "serving", address: "mock" }, { name: "sampler", status: state.services, address: "mock:9091" }], queue: { running: 0, pending: 0 } }];
   else if (path === "/v1/workflows" && post) {
     const body = (await readBody(request)).toString();

@@ -1,5 +1,5 @@
 import { expect, test } from "@playwright/test";
-import { node, nodes, open, select } from "./helpers";
+import { node, nodes, open, select, shot } from "./helpers";
 import { picture } from "./png.mjs";
 
 // Run with COMFY_URL=http://localhost:8080 against a stack that has a checkpoint.
@@ -29,7 +29,31 @@ test("boots, runs the default workflow and shows the picture", async ({ page }) 
     return image.naturalWidth;
   });
   expect(width).toBe(64);
+  // Both stages say what memory they needed, and the page of the job shows it.
+  const { jobs } = await (await page.request.get("/v1/jobs?limit=1")).json();
+  const { memory } = await (await page.request.get(`/v1/jobs/${jobs[0].id}`)).json();
+  expect(memory.stages.map(({ stage }: { stage: string }) => stage).sort()).toEqual(["stage-image", "stage-sampler"]);
+  expect(memory.peak_bytes).toBeGreaterThan(10 * 2 ** 20);
+  expect(memory.nodes.map(({ node_id }: { node_id: string }) => node_id)).toContain("5");
+  await page.keyboard.press("q");
+  await page.locator(`.job[data-job="${jobs[0].id}"] .what`).click();
+  await expect(page.locator("dialog.job-page .card").filter({ hasText: "Peak memory" })).toContainText("MiB");
+  await shot(page, "real-job-page");
   expect(trouble.list).toEqual([]);
+});
+
+test("text that a node answers with is shown on it", async ({ page }) => {
+  await open(page);
+  const id = await page.evaluate(() => {
+    const { graph, addNode } = (window as any).comfy;
+    const viewer = addNode("PreviewAny", [1300, 600]);
+    graph.getNodeById(6).connect(0, viewer, 0);
+    return viewer.id as number;
+  });
+  await page.click("#run");
+  await expect
+    .poll(() => page.evaluate((viewer) => (window as any).comfy.graph.getNodeById(viewer).texts.shown as string, id), { timeout: 120_000 })
+    .toContain("64");
 });
 
 test("shows what validation says", async ({ page }) => {

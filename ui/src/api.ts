@@ -111,6 +111,8 @@ export interface Checkpoint {
   /** What to know before using it, such as that its weights are random. */
   note?: string;
   default?: boolean;
+  /** The address of the picture beside it. */
+  cover?: string;
 }
 
 export interface SystemInfo {

@@ -118,6 +118,7 @@ function makeWidget(node: LGraphNode, name: string, spec: WidgetSpec): IBaseWidg
     case "combo": {
       const combo = new ComboField(name, spec.options, value as string, node);
       combo.open = spec.open ?? false;
+      if (spec.folder === "checkpoints") combo.cover = (name) => store.coverOf(name);
       return combo as IBaseWidget;
     }
     case "bool":

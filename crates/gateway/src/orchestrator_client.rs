@@ -162,9 +162,16 @@ impl Orchestrator {
 
     /// What the author of a model file wrote into it.
     pub async fn model_metadata(&self, folder: &str, name: &str) -> Result<Value, ApiError> {
-        let request = GetModelMetadataRequest { folder: folder.into(), name: name.into() };
+        let request = GetModelMetadataRequest { folder: folder.into(), name: name.into(), cover: false };
         let answer = self.call(self.client.clone().get_model_metadata(request)).await?;
         Ok(object_or_empty(&answer.metadata_json))
+    }
+
+    /// The picture beside a model file or, where there is none, what its author wrote into the file.
+    pub async fn model_cover(&self, folder: &str, name: &str) -> Result<(Vec<u8>, Value), ApiError> {
+        let request = GetModelMetadataRequest { folder: folder.into(), name: name.into(), cover: true };
+        let answer = self.call(self.client.clone().get_model_metadata(request)).await?;
+        Ok((answer.cover, object_or_empty(&answer.metadata_json)))
     }
 
     pub async fn free_memory(&self, request: pb::FreeMemoryRequest) -> Result<(), ApiError> {

@@ -238,11 +238,11 @@ impl StageRunnerService for Service {
         &self,
         request: Request<pb::GetModelMetadataRequest>,
     ) -> Result<Response<pb::GetModelMetadataResponse>, Status> {
-        let pb::GetModelMetadataRequest { folder, name } = request.into_inner();
+        let pb::GetModelMetadataRequest { folder, name, .. } = request.into_inner();
         match self.shared.models.iter().find(|model| model.folder == folder && model.name == name) {
             Some(_) => {
                 let metadata_json = serde_json::json!({"stage": self.shared.name}).to_string();
-                Ok(Response::new(pb::GetModelMetadataResponse { metadata_json }))
+                Ok(Response::new(pb::GetModelMetadataResponse { metadata_json, ..Default::default() }))
             }
             None => Err(Status::not_found(format!("there is no file `{name}` in `{folder}`"))),
         }

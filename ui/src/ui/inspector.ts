@@ -84,6 +84,8 @@ function inputRow(node: ComfyNode, input: InputSpec): HTMLElement {
   field?.setAttribute("aria-label", input.name);
   const row = h("div", { class: "row", data: { field: input.name } }, name, origin(node, slot) ?? type, field ?? "");
   if (!field && slot >= 0) row.append(sourceSelect(node, slot, input.name));
+  const cover = field && widget instanceof ComboField ? widget.cover?.(String(widget.value)) : undefined;
+  if (cover !== undefined) row.append(h("img", { class: "cover", src: cover, alt: `Picture of ${String(widget?.value)}` }));
   return row;
 }
 

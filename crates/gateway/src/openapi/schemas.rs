@@ -69,7 +69,7 @@ pub(super) fn all() -> Value {
         "CheckpointList": object(json!({
             "checkpoints": {"type": "array", "items": object(json!({
                 "name": text(), "bytes": count(), "family": text(), "usable": {"type": "boolean"},
-                "default": {"type": "boolean"}, "reason": text(), "note": text(),
+                "default": {"type": "boolean"}, "reason": text(), "note": text(), "cover": text(),
             }), &["name", "bytes", "family", "usable", "default"])},
             "note": text(),
         }), &["checkpoints"]),

@@ -1,5 +1,6 @@
 //! An orchestrator whose jobs do what a test says.
 
+use base64::Engine as _;
 use comfy_graph::spec::{InputSpec, NodeSpec, OutputSpec};
 use comfy_proto::orchestrator as pb;
 use comfy_proto::orchestrator::job_event::Kind;
@@ -434,7 +435,9 @@ impl OrchestratorService for Fake {
     ) -> Result<Response<ListModelsResponse>, Status> {
         self.check()?;
         let models = match request.into_inner().folder.as_str() {
-            "checkpoints" => vec![model("checkpoints", "sub/tiny.safetensors")],
+            "checkpoints" => {
+                vec![ModelFile { has_cover: true, ..model("checkpoints", "sub/tiny.safetensors") }]
+            }
             "embeddings" => vec![model("embeddings", "sub/v1.5.pt")],
             "gligen" => return Err(Status::not_found("no folder `gligen`")),
             _ => Vec::new(),
@@ -447,7 +450,13 @@ impl OrchestratorService for Fake {
         request: Request<GetModelMetadataRequest>,
     ) -> Result<Response<GetModelMetadataResponse>, Status> {
         self.check()?;
-        let GetModelMetadataRequest { folder, name } = request.into_inner();
+        let GetModelMetadataRequest { folder, name, cover } = request.into_inner();
+        if cover && name == "sub/tiny.safetensors" {
+            // The same picture, beside the file.
+            let list: Vec<String> = serde_json::from_str(COVER).unwrap();
+            let cover = base64::engine::general_purpose::STANDARD.decode(&list[0]).unwrap();
+            return Ok(Response::new(GetModelMetadataResponse { cover, ..Default::default() }));
+        }
         let metadata_json = match (folder.as_str(), name.as_str()) {
             ("checkpoints", "sub/tiny.safetensors" | "sd15_random.safetensors") => {
                 r#"{"format":"pt"}"#.into()
@@ -456,7 +465,7 @@ impl OrchestratorService for Fake {
             ("checkpoints", "cover.safetensors") => json!({"ssmd_cover_images": COVER}).to_string(),
             _ => return Err(Status::not_found(format!("there is no file `{name}` in `{folder}`"))),
         };
-        Ok(Response::new(GetModelMetadataResponse { metadata_json }))
+        Ok(Response::new(GetModelMetadataResponse { metadata_json, cover: Vec::new() }))
     }
 
     async fn free_memory(

@@ -184,7 +184,10 @@ async fn nodes_checkpoints_and_system_are_described() {
 
     let (_, checkpoints) = gateway.get("/v1/checkpoints").await;
     let expected = json!({"checkpoints": [
-        {"name": "sub/tiny.safetensors", "bytes": 123, "family": "sd1", "usable": true, "default": true},
+        {
+            "name": "sub/tiny.safetensors", "bytes": 123, "family": "sd1", "usable": true, "default": true,
+            "cover": "/experiment/models/preview/checkpoints/0/sub/tiny.safetensors",
+        },
     ]});
     assert_eq!(checkpoints, expected);
 
