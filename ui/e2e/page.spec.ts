@@ -93,6 +93,7 @@ test("shows validation errors on the node and in the panel", async ({ page }) =>
   await page.evaluate(() => (window as any).comfy.graph.getNodeById(5).disconnectInput(0));
   await page.click("#run");
   await expect(page.locator("#problems")).toContainText("required input is missing: model");
+  await expect(page.locator('.outline [data-phase="failed"]')).toHaveText(/^KSampler/);
   await shot(page, "invalid");
   await page.locator(".problem").first().click();
   await expect(page.locator("#inspector .error")).toContainText("required input is missing: model");

@@ -33,7 +33,8 @@ export function messagesOf(node: LGraphNode): string[] {
   return error ? [error, ...problemsOf(node)] : problemsOf(node);
 }
 
-function phaseOf(node: LGraphNode): Phase | undefined {
+/** The state of a node for all to show; a node with problems has failed before it ran. */
+export function phaseOf(node: LGraphNode): Phase | undefined {
   return problemsOf(node).length > 0 ? "failed" : stateOf(node)?.phase;
 }
 

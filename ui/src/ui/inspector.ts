@@ -8,7 +8,7 @@ import { byId, h } from "../dom";
 import { icon } from "../icons";
 import { ComfyNode, MODE } from "../nodes";
 import { inputPicture, uploadInput } from "../uploads";
-import { messagesOf } from "../nodeview";
+import { messagesOf, phaseOf } from "../nodeview";
 import { assign } from "../widgets/assign";
 import { ComboField } from "../widgets/combo";
 import { TextField } from "../widgets/text";
@@ -144,7 +144,7 @@ function overview(): Node[] {
 function outline(): HTMLElement {
   const nodes = [...(editor().graph?.nodes ?? [])].sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1]);
   const items = nodes.map((node) => {
-    const phase = store.paintedJob()?.nodes.get(pathId(node))?.phase ?? "";
+    const phase = phaseOf(node) ?? "";
     const item = h("button", { data: { phase, node: String(node.id) }, title: String(node.type) }, node.title, h("small", { class: "dim" }, `#${node.id}`));
     item.onclick = () => {
       goToNode(pathId(node));
