@@ -22,8 +22,18 @@ impl NodeId {
 
     /// The node of the workflow that a person sees: the node itself, or the one in whose place it stands.
     pub fn shown(&self) -> &str {
-        self.0.split_once(INNER).map_or(&self.0, |(outer, _)| outer)
+        shown_node(&self.0)
     }
+}
+
+/// The node of the workflow that stands for a node id: see [`NodeId::shown`].
+pub fn shown_node(id: &str) -> &str {
+    id.split_once(INNER).map_or(id, |(outer, _)| outer)
+}
+
+/// The node that put this one in its place, if one did.
+pub fn parent_node(id: &str) -> Option<&str> {
+    id.rsplit_once(INNER).map(|(parent, _)| parent)
 }
 
 /// Parts the ids of an expanded node and of a node that stands in its place.

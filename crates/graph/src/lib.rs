@@ -26,7 +26,7 @@ pub use artifact::{ArtifactRef, DType, Digest, Media};
 pub use cache_key::{CacheKey, cache_keys};
 pub use catalog::{Catalog, CatalogNode};
 pub use error::ErrorCode;
-pub use event::{CachedNode, JobError, JobEvent, JobEventKind, JobStatus, NodeRef};
+pub use event::{CachedNode, JobError, JobEvent, JobEventKind, JobStatus, NodeMemory, NodeRef};
 pub use expansion::{ExpandedInput, ExpandedNode, Expansion};
 pub use graph::{Input, Link, NodeId, ValidGraph, ValidNode};
 pub use literal::Literal;

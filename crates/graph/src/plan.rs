@@ -3,6 +3,7 @@
 //! A group is as large as it can be, because everything inside it stays in the memory of one stage. Only values
 //! that leave a group, and values that cost little to keep, are published.
 
+use crate::event::NodeMemory;
 use crate::{Input, Link, NodeId, ValidGraph, ValidNode, Value};
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ pub struct NodeResult {
     pub outputs: BTreeMap<u32, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ui_json: Option<String>,
+    /// What running it took; known only of the run that made the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<NodeMemory>,
 }
 
 /// What has to run, and what does not.

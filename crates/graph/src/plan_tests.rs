@@ -11,7 +11,7 @@ fn known(ids: &[(&str, &[u32])]) -> IndexMap<NodeId, NodeResult> {
 
 fn result(slots: &[u32]) -> NodeResult {
     let value = |slot: &u32| (*slot, Value::Literal(Literal::Int((*slot).into())));
-    NodeResult { outputs: slots.iter().map(value).collect(), ui_json: None }
+    NodeResult { outputs: slots.iter().map(value).collect(), ..NodeResult::default() }
 }
 
 /// Writes a plan as one line per group: `stage[wave] node>published...`.

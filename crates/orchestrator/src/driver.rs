@@ -181,7 +181,11 @@ impl Driver {
             Effect::Commit { node, result } => {
                 self.done.insert(node.id.clone());
                 let key = self.keys.get(&node.id).cloned().flatten();
-                let kind = JobEventKind::NodeDone { node: node.clone(), ui_json: result.ui_json.clone() };
+                let kind = JobEventKind::NodeDone {
+                    node: node.clone(),
+                    ui_json: result.ui_json.clone(),
+                    memory: result.memory.clone(),
+                };
                 let writes =
                     vec![Write::Result { node, key, result }, Write::NodesDone(count(self.done.len()))];
                 self.record(writes, Some(kind)).await?;

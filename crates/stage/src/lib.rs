@@ -12,6 +12,7 @@ pub mod data;
 pub mod fn_node;
 pub mod inputs;
 pub mod lists;
+mod memory;
 pub mod node;
 pub mod runner;
 pub mod server;

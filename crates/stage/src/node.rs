@@ -55,6 +55,11 @@ pub trait StageState: Send + Sync + 'static {
         Err(NodeError::not_found(format!("there is no file `{name}` in `{folder}`")))
     }
 
+    /// The picture file that stands beside a model file; `None` when there is none.
+    fn model_cover(&self, _folder: &str, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Forgets loaded models and returns how many bytes they held.
     fn free_memory(&self) -> u64 {
         0

@@ -5,6 +5,7 @@ use crate::codec;
 use crate::ctx::Ctx;
 use crate::data::Data;
 use crate::lists::{self, Gathered};
+use crate::memory::Peak;
 use crate::node::{ExpandedInput, ExpandedNode, Expansion, Node, NodeError, Outputs, StageState};
 use comfy_artifacts::Store;
 use comfy_graph::{ErrorCode, NodeSpec, Value};
@@ -40,6 +41,7 @@ impl<S: StageState> Runner<S> {
         let mut local: HashMap<(String, u32), Data> = HashMap::new();
         for node in &request.nodes {
             let fail = |error| GroupError { node_id: node.node_id.clone(), error };
+            let peak = Peak::start();
             let outputs = match self.run_node(request, node, &local, events).map_err(fail)? {
                 Answer::Wants(inputs) => {
                     send(events, &node.node_id, Event::Wants(pb::NodeWants { inputs })).map_err(fail)?;
@@ -52,7 +54,8 @@ impl<S: StageState> Runner<S> {
                 send(events, &node.node_id, Event::Expanded(expanded)).map_err(fail)?;
                 continue;
             }
-            let done = self.publish(node, &outputs).map_err(fail)?;
+            let mut done = self.publish(node, &outputs).map_err(fail)?;
+            done.peak_bytes = peak.bytes().unwrap_or_default();
             send(events, &node.node_id, Event::Done(done)).map_err(fail)?;
             local.extend(outputs.slots.into_iter().zip(0u32..).map(|(d, i)| ((node.node_id.clone(), i), d)));
         }
@@ -172,7 +175,8 @@ impl<S: StageState> Runner<S> {
             let value = self.handle.block_on(codec::publish(data, &self.store))?;
             published.insert(slot, (&value).into());
         }
-        Ok(pb::NodeDone { outputs: published.into_iter().collect(), ui_json: shown(outputs) })
+        let outputs_by_slot = published.into_iter().collect();
+        Ok(pb::NodeDone { outputs: outputs_by_slot, ui_json: shown(outputs), peak_bytes: 0 })
     }
 }
 

@@ -135,6 +135,8 @@ static OPERATIONS: &[Operation] = &[
     row("delete", "/v1/jobs/{id}", A::Empty(204), "Removes an ended job.").errors(&[404, 409]),
     row("post", "/v1/jobs/{id}/cancel", A::Json(200, "Job"), "Cancels a job that has not ended.")
         .errors(&[404]),
+    post("/v1/jobs/{id}/move", "JobMove", A::Json(200, "Job"), "Moves a job that waits to another place.")
+        .errors(&[400, 404, 409]),
     row("get", "/v1/jobs/{id}/output", A::File("image/png"), "Gives a picture that the job made.")
         .query(&[("index", "Which one, from 0.")])
         .errors(&[400, 404]),

@@ -41,11 +41,20 @@ pub(super) fn all() -> Value {
             "node_id": text(), "filename": text(), "subfolder": text(), "type": text(), "url": text(),
         }), &["node_id", "filename", "subfolder", "type", "url"]),
         "Job": object(json!({
-            "id": text(), "status": {"enum": statuses}, "number": {"type": "number"},
+            "id": text(), "status": {"enum": statuses}, "number": {"type": "number"}, "ordinal": count(),
             "created_at_ms": count(), "started_at_ms": count(), "finished_at_ms": count(),
             "nodes_total": count(), "nodes_done": count(), "current_node": text(),
             "progress": object(json!({"node_id": text(), "value": count(), "max": count()}), &["node_id", "value", "max"]),
             "outputs": {"type": "array", "items": {"$ref": "#/components/schemas/Picture"}},
+            "texts": {"type": "array", "items": object(json!({"node_id": text(), "text": texts()}), &["node_id", "text"])},
+            "memory": object(json!({
+                "peak_bytes": count(),
+                "stages": {"type": "array", "items": object(json!({"stage": text(), "peak_bytes": count()}), &["stage", "peak_bytes"])},
+                "nodes": {"type": "array", "items": object(
+                    json!({"node_id": text(), "stage": text(), "peak_bytes": count()}),
+                    &["node_id", "stage", "peak_bytes"],
+                )},
+            }), &["peak_bytes", "stages", "nodes"]),
             "error": object(json!({
                 "code": text(), "message": text(), "node_id": text(), "class_type": text(),
             }), &["code", "message"]),
@@ -53,11 +62,14 @@ pub(super) fn all() -> Value {
         "JobList": object(json!({
             "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/Job"}}, "total": count(),
         }), &["jobs", "total"]),
+        "JobMove": object(json!({
+            "before": {"type": ["string", "null"], "description": "A job that waits; null: to the end of the queue."},
+        }), &["before"]),
         "NodeList": object(json!({"nodes": {"type": "array", "items": {"type": "object"}}}), &["nodes"]),
         "CheckpointList": object(json!({
             "checkpoints": {"type": "array", "items": object(json!({
                 "name": text(), "bytes": count(), "family": text(), "usable": {"type": "boolean"},
-                "default": {"type": "boolean"}, "reason": text(), "note": text(),
+                "default": {"type": "boolean"}, "reason": text(), "note": text(), "cover": text(),
             }), &["name", "bytes", "family", "usable", "default"])},
             "note": text(),
         }), &["checkpoints"]),

@@ -2,6 +2,7 @@
 
 use crate::app::Shared;
 use crate::error::ApiError;
+use crate::serve_file::percent_encode;
 use axum::Json;
 use axum::extract::State;
 use comfy_proto::stage::ModelFile;
@@ -32,6 +33,10 @@ fn checkpoint(model: &ModelFile) -> Value {
         if !text.is_empty() {
             json[key] = text.clone().into();
         }
+    }
+    if model.has_cover {
+        let name: Vec<String> = model.name.split('/').map(percent_encode).collect();
+        json["cover"] = format!("/experiment/models/preview/checkpoints/0/{}", name.join("/")).into();
     }
     json
 }

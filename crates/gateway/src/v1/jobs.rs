@@ -2,7 +2,7 @@
 
 use crate::app::Shared;
 use crate::comfy::view;
-use crate::error::{ApiError, object_or_empty};
+use crate::error::{ApiError, Body, object_or_empty, read_json};
 use crate::files;
 use crate::serve_file::{self, percent_encode};
 use axum::Json;
@@ -11,7 +11,9 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use comfy_graph::ErrorCode;
 use comfy_proto::graph::ErrorCode as WireCode;
-use comfy_proto::orchestrator::{DeleteJobsRequest, Job, JobError, JobStatus, ListJobsRequest};
+use comfy_proto::orchestrator::job_event::Kind;
+use comfy_proto::orchestrator::{DeleteJobsRequest, Job, JobError, JobStatus, ListJobsRequest, NodeUi};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -84,6 +86,28 @@ pub async fn get(State(app): State<Shared>, Path(id): Path<String>) -> Result<Js
 /// Cancels a job; one that has ended stays as it is.
 pub async fn cancel(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(job_json(&app.orchestrator.cancel(&id).await?)))
+}
+
+/// Moves a job that waits before another one, or to the end of the queue.
+pub async fn move_in_queue(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let before = read_move(&read_json(body)?)?;
+    Ok(Json(job_json(&app.orchestrator.move_job(&id, before).await?)))
+}
+
+fn read_move(body: &Value) -> Result<Option<String>, ApiError> {
+    let wrong = || {
+        ApiError::bad_request("expected an object with `before` alone: the id of a job that waits, or null")
+    };
+    let fields = body.as_object().filter(|fields| fields.len() == 1).ok_or_else(wrong)?;
+    match fields.get("before") {
+        Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) if !id.is_empty() => Ok(Some(id.clone())),
+        _ => Err(wrong()),
+    }
 }
 
 /// Forgets a job that has ended. Its pictures stay.
@@ -168,6 +192,43 @@ fn pictures(job: &Job) -> Vec<Picture> {
     pictures
 }
 
+/// What nodes say in words.
+fn texts(job: &Job) -> Vec<Value> {
+    let said = |output: &NodeUi| {
+        let lines: Vec<String> = match &object_or_empty(&output.ui_json)["text"] {
+            Value::String(text) => vec![text.clone()],
+            Value::Array(lines) => lines.iter().filter_map(Value::as_str).map(Into::into).collect(),
+            _ => Vec::new(),
+        };
+        (!lines.is_empty()).then(|| json!({"node_id": output.node_id, "text": lines}))
+    };
+    job.outputs.iter().filter_map(said).collect()
+}
+
+/// The most memory that each stage's process held while nodes of the job ran there; nothing when none was measured.
+fn memory(job: &Job) -> Option<Value> {
+    let mut nodes: IndexMap<&str, (&str, u64)> = IndexMap::new();
+    for event in &job.durable_events {
+        if let Some(Kind::NodeDone(done)) = &event.kind
+            && done.peak_bytes > 0
+        {
+            nodes.insert(&done.node_id, (&done.stage, done.peak_bytes));
+        }
+    }
+    let mut stages: IndexMap<&str, u64> = IndexMap::new();
+    for &(stage, bytes) in nodes.values() {
+        let most = stages.entry(stage).or_default();
+        *most = bytes.max(*most);
+    }
+    let most = stages.values().max()?;
+    let nodes =
+        nodes.iter().map(|(id, (stage, bytes))| json!({"node_id": id, "stage": stage, "peak_bytes": bytes}));
+    let by_stage = stages.iter().map(|(stage, bytes)| json!({"stage": stage, "peak_bytes": bytes}));
+    Some(
+        json!({"peak_bytes": most, "stages": by_stage.collect::<Value>(), "nodes": nodes.collect::<Value>()}),
+    )
+}
+
 fn status_name(status: JobStatus) -> &'static str {
     STATUSES.iter().find(|(known, _)| *known == status).map_or("unknown", |(_, name)| name)
 }
@@ -180,6 +241,9 @@ fn job_json(job: &Job) -> Value {
         "number": crate::comfy::number(job.number),
         "created_at_ms": job.created_ms,
     });
+    if job.ordinal > 0 {
+        json["ordinal"] = job.ordinal.into();
+    }
     for (key, at) in [("started_at_ms", job.started_ms), ("finished_at_ms", job.finished_ms)] {
         if at != 0 {
             json[key] = at.into();
@@ -195,6 +259,13 @@ fn job_json(job: &Job) -> Value {
         }
     }
     json["outputs"] = pictures(job).iter().map(|picture| json!(picture)).collect();
+    let texts = texts(job);
+    if !texts.is_empty() {
+        json["texts"] = texts.into();
+    }
+    if let Some(memory) = memory(job) {
+        json["memory"] = memory;
+    }
     if let Some(error) = &job.error {
         json["error"] = error_json(error);
     }
@@ -216,7 +287,7 @@ pub fn error_json(error: &JobError) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comfy_proto::orchestrator::NodeUi;
+    use comfy_proto::orchestrator::{JobEvent, NodeDone};
 
     #[test]
     fn statuses_are_checked() {
@@ -237,6 +308,51 @@ mod tests {
         let ui_json = r#"{"images":[{"filename":"a b.png","subfolder":"x/y","type":"temp"}],"text":["t"]}"#;
         job.outputs =
             vec![NodeUi { node_id: "9".into(), class: "SaveImage".into(), ui_json: ui_json.into() }];
-        assert_eq!(job_json(&job)["outputs"][0]["url"], "/view?filename=a%20b.png&subfolder=x%2Fy&type=temp");
+        let json = job_json(&job);
+        assert_eq!(json["outputs"][0]["url"], "/view?filename=a%20b.png&subfolder=x%2Fy&type=temp");
+        assert_eq!(json["texts"], json!([{"node_id": "9", "text": ["t"]}]));
+    }
+
+    #[test]
+    fn memory_is_told_per_node_and_stage() {
+        let done = |node_id: &str, stage: &str, peak_bytes| {
+            let done =
+                NodeDone { node_id: node_id.into(), stage: stage.into(), peak_bytes, ..Default::default() };
+            JobEvent { kind: Some(Kind::NodeDone(done)), ..Default::default() }
+        };
+        let mut job = Job { durable_events: vec![done("1", "a", 0)], ..Default::default() };
+        assert!(job_json(&job).get("memory").is_none(), "what was not measured is not shown");
+        // A node that ran twice counts as it ran last.
+        job.durable_events.extend([
+            done("2", "a", 9),
+            done("2", "a", 5),
+            done("3", "a", 7),
+            done("4", "b", 6),
+        ]);
+        let expected = json!({
+            "peak_bytes": 7,
+            "stages": [{"stage": "a", "peak_bytes": 7}, {"stage": "b", "peak_bytes": 6}],
+            "nodes": [
+                {"node_id": "2", "stage": "a", "peak_bytes": 5},
+                {"node_id": "3", "stage": "a", "peak_bytes": 7},
+                {"node_id": "4", "stage": "b", "peak_bytes": 6},
+            ],
+        });
+        assert_eq!(job_json(&job)["memory"], expected);
+    }
+
+    #[test]
+    fn a_move_names_its_place() {
+        assert_eq!(read_move(&json!({"before": null})).unwrap(), None);
+        assert_eq!(read_move(&json!({"before": "j"})).unwrap(), Some("j".into()));
+        for wrong in [
+            json!({}),
+            json!([]),
+            json!({"before": 3}),
+            json!({"before": ""}),
+            json!({"before": null, "x": 1}),
+        ] {
+            assert!(read_move(&wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -19,6 +19,7 @@ pub fn router() -> Router<Shared> {
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/move", post(jobs::move_in_queue))
         .route("/v1/jobs/{id}/output", get(jobs::output))
         .route("/v1/events", get(events::stream))
         .route("/v1/checkpoints", get(checkpoints::list))

@@ -26,7 +26,7 @@ fn only_call(effects: &[Effect]) -> StageCall {
 fn done(attempt: u64, node: &CallNode) -> Signal {
     let outputs =
         node.publish.iter().map(|slot| (*slot, Value::Literal(Literal::Text(format!("{}.{slot}", node.id)))));
-    let result = NodeResult { outputs: outputs.collect(), ui_json: None };
+    let result = NodeResult { outputs: outputs.collect(), ..NodeResult::default() };
     Signal::Stage { attempt, event: StageEvent::NodeDone { node: node.id.clone(), result } }
 }
 

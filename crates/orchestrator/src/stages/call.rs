@@ -1,6 +1,7 @@
 //! Runs one group on one stage and turns what the stage says into signals.
 
 use super::{StageClient, Stages};
+use comfy_graph::event::NodeMemory;
 use comfy_graph::run::{CallInput, Signal, StageCall, StageError, StageEvent};
 use comfy_graph::{ErrorCode, ExpandedInput, ExpandedNode, Expansion, NodeId, NodeResult, Value};
 use comfy_proto::status::from_status;
@@ -66,7 +67,7 @@ async fn stream(
     call: StageCall,
     signals: &mpsc::Sender<Signal>,
 ) -> Result<(), StageError> {
-    let attempt = call.attempt;
+    let (attempt, stage) = (call.attempt, call.stage.clone());
     let lost = |status: Status| {
         let code = from_status(&status);
         let message = match code {
@@ -79,7 +80,7 @@ async fn stream(
     };
     let mut answers = client.rpc().run_stage(request(context, call)).await.map_err(lost)?.into_inner();
     while let Some(answer) = answers.message().await.map_err(lost)? {
-        let event = read_event(answer).map_err(|error| StageError {
+        let event = read_event(answer, &stage).map_err(|error| StageError {
             code: ErrorCode::Internal,
             message: format!("stage `{}` sent a bad event: {error}", client.name()),
         })?;
@@ -118,7 +119,7 @@ fn request(context: &CallContext, call: StageCall) -> pb::RunStageRequest {
     }
 }
 
-fn read_event(answer: pb::RunStageResponse) -> Result<StageEvent, BadMessage> {
+fn read_event(answer: pb::RunStageResponse, stage: &str) -> Result<StageEvent, BadMessage> {
     use pb::run_stage_response::Event;
     let node = NodeId(answer.node_id);
     Ok(match answer.event.ok_or(BadMessage::Missing("event"))? {
@@ -128,7 +129,9 @@ fn read_event(answer: pb::RunStageResponse) -> Result<StageEvent, BadMessage> {
         Event::Done(done) => {
             let outputs = done.outputs.into_iter().map(|(slot, value)| Ok((slot, Value::try_from(value)?)));
             let ui_json = (!done.ui_json.is_empty()).then_some(done.ui_json);
-            let result = NodeResult { outputs: outputs.collect::<Result<_, BadMessage>>()?, ui_json };
+            let peak_bytes = (done.peak_bytes > 0).then_some(done.peak_bytes);
+            let memory = Some(NodeMemory { stage: stage.to_owned(), peak_bytes });
+            let result = NodeResult { outputs: outputs.collect::<Result<_, BadMessage>>()?, ui_json, memory };
             StageEvent::NodeDone { node, result }
         }
         Event::Blocked(blocked) => StageEvent::NodeBlocked { node, message: blocked.message },

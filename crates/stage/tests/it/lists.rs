@@ -137,7 +137,10 @@ async fn run(nodes: Vec<pb::StageNode>) -> Vec<String> {
     let mut said = Vec::new();
     while let Ok(Some(answer)) = stream.message().await {
         let text = match answer.event.unwrap() {
-            Event::Done(done) => format!("= {} {}", shown(done.outputs[&0].clone()), done.ui_json),
+            Event::Done(done) => {
+                assert_eq!(done.peak_bytes > 0, cfg!(target_os = "linux"));
+                format!("= {} {}", shown(done.outputs[&0].clone()), done.ui_json)
+            }
             Event::Blocked(blocked) => format!("blocked: {}", blocked.message),
             Event::Failed(failed) => format!("failed: {}", failed.message),
             _ => continue,
