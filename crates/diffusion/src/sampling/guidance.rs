@@ -480,6 +480,7 @@ impl Denoiser for CfgDenoiser<'_> {
         match self.rule {
             GuidanceRule::Single { cfg } if is_one(cfg) && !both => {
                 let [cond] = self.evaluate(x, sigma, [0])?;
+                let cond = self.before.iter().try_fold(cond, |cond, before| before.apply_alone(cond))?;
                 let pair = Pair { uncond: cond.clone(), cond, sides: [0, 1], cfg, received: None };
                 let mut alone = self.after.iter().filter(|after| after.acts_alone());
                 alone.try_fold(pair.cond.clone(), |guided, after| {

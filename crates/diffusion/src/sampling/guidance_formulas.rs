@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::error::Result;
+use super::latent_operations::LatentOperation;
 
 /// Something that is done to the estimates of both sides before they are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,11 @@ pub enum BeforeGuidance {
     /// # Source
     /// Huang et al. 2025 (FreSca), eq. 6; same values as ComfyUI `FreSca`.
     Frequencies { low: f64, high: f64, cutoff: usize },
+    /// Does to the guidance what can be done to a latent; to the positive estimate where it is alone.
+    ///
+    /// # Source
+    /// Same values as ComfyUI `LatentApplyOperationCFG`.
+    Operation(LatentOperation),
 }
 
 /// What one formula keeps from call to call.
@@ -65,6 +71,15 @@ impl BeforeGuidance {
                 let slow = slow_waves(&guidance, cutoff)?;
                 Ok([(uncond + ((guidance * high)? + (slow * (low - high))?)?)?, uncond.clone()])
             }
+            Self::Operation(operation) => Ok([(uncond + operation.apply(&guidance)?)?, uncond.clone()]),
+        }
+    }
+
+    /// Returns the estimate of the positive side where only that one counts.
+    pub(super) fn apply_alone(&self, cond: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Operation(operation) => operation.apply(&cond),
+            Self::Projected { .. } | Self::Tangential | Self::Frequencies { .. } => Ok(cond),
         }
     }
 }
