@@ -316,8 +316,8 @@ impl<'a> CfgDenoiser<'a> {
             View::Perturbed => MiddleAttention::Identity,
             View::Watched(..) => MiddleAttention::Watched(&map),
         };
-        let output =
-            self.predictor.predict_watched(&scaled, &timesteps, &ModelInputs::cat(&inputs)?, middle)?;
+        let inputs = ModelInputs { sigma: Some(sigma), ..ModelInputs::cat(&inputs)? };
+        let output = self.predictor.predict_watched(&scaled, &timesteps, &inputs, middle)?;
         if let (View::Watched(_, seen), Some(at)) = (view, calls.iter().position(|call| call.watched)) {
             let received = map.take().map(|received| received.narrow(0, at * batch, batch)).transpose()?;
             seen.replace(received);

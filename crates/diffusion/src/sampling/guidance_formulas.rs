@@ -258,4 +258,27 @@ mod tests {
             assert!(difference < 1e-5, "{name}: {difference:e}");
         }
     }
+
+    #[test]
+    fn operations_are_done_to_the_guidance() {
+        let goldens = fixtures::tensors("guidance_formulas.safetensors");
+        let expected = fixtures::tensors("latent_operations.safetensors");
+        let [x, cond, uncond] = ["x", "cond", "uncond"].map(|name| &goldens[name]);
+        for (name, operation) in [
+            ("tonemap", LatentOperation::TonemapReinhard { multiplier: 0.7 }),
+            ("sharpen", LatentOperation::Sharpen { radius: 3, sigma: 1.5, alpha: 0.2 }),
+        ] {
+            let formula = BeforeGuidance::Operation(operation);
+            let [both, negative] =
+                formula.apply(&mut Memory::default(), x, 1.0, [cond, uncond], 5.0).unwrap();
+            let alone = formula.apply_alone(cond.clone()).unwrap();
+            for (found, name) in [(both, name.to_owned()), (alone, format!("{name}_alone"))] {
+                let difference = fixtures::relative_diff(&found, &expected[&name]);
+                assert!(difference < 1e-5, "{name}: {difference:e}");
+            }
+            assert_eq!(fixtures::values(&negative), fixtures::values(uncond));
+        }
+        let wide = LatentOperation::Sharpen { radius: 31, sigma: 1.0, alpha: 0.1 };
+        assert!(wide.apply(cond).unwrap_err().to_string().contains("border cannot be mirrored"));
+    }
 }

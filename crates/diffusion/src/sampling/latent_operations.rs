@@ -108,7 +108,8 @@ fn sharpened(mut planes: Planes, radius: usize, sigma: f64, alpha: f64) -> Resul
     const EPSILON: f32 = 1e-6;
     let (height, width) = (planes.height, planes.width);
     if radius >= height.min(width) {
-        let reason = format!("{radius} is too large for a latent of {width}x{height}: its border cannot be mirrored");
+        let reason =
+            format!("{radius} is too large for a latent of {width}x{height}: its border cannot be mirrored");
         return Err(SamplingError::invalid("sharpen_radius", reason));
     }
     let lengths: Vec<f32> = lengths(&planes).into_iter().map(|length| length + EPSILON).collect();

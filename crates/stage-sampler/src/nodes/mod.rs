@@ -128,6 +128,7 @@ static BASIC: &[&dyn Node<SamplerState>] = &[
     &guidance_patches::TANGENTIAL_DAMPING,
     &guidance_patches::MAHIRO,
     &network_patches::HyperTileNode,
+    &network_patches::PatchModelAddDownscale,
     &network_patches::HypernetworkLoader,
     &gligen::GligenLoader,
     &gligen::GligenTextBoxApply,
