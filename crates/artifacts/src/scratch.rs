@@ -5,7 +5,7 @@
 
 use crate::folders::{FolderError, replace, tempname};
 use comfy_graph::Digest;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// A file on its way to [`Saves::save_file`](crate::Saves::save_file); what is left of it goes with this value.
@@ -27,7 +27,8 @@ impl Scratch {
         let note = notes.join(Digest::of(bytes).to_string());
         replace(&note, bytes)?;
         let file = File::create(&path)?;
-        file.lock()?;
+        // The file is as good without, where the file system knows no locks.
+        let _ = file.lock();
         Ok(Self { path, note, _file: file })
     }
 
@@ -54,8 +55,8 @@ pub(crate) fn remove_left_over(notes: &Path) -> Result<(), FolderError> {
         // Whatever a note says, only what looks like a scratch file is removed.
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_scratch = name.starts_with(".scratch.") && name.ends_with(".part");
-        let locked =
-            || File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+        // Where the file system knows no locks, what is left over stays.
+        let locked = || File::open(path).is_ok_and(|file| file.try_lock().is_err());
         if is_scratch && !locked() {
             let _ = std::fs::remove_file(path);
             let _ = std::fs::remove_file(entry.path());
