@@ -11,5 +11,6 @@ mod idempotency;
 mod queue;
 mod restart;
 mod retry;
+mod simulator;
 mod success;
 mod watch;
