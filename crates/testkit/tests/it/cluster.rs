@@ -19,7 +19,8 @@ impl Service {
     pub const ALL: [Service; 4] =
         [Service::StageImage, Service::StageSampler, Service::Orchestrator, Service::Gateway];
 
-    fn binary(self) -> &'static str {
+    /// The name of its program.
+    pub fn name(self) -> &'static str {
         match self {
             Service::Gateway => "gateway",
             Service::Orchestrator => "orchestrator",
@@ -33,13 +34,19 @@ impl Service {
 pub struct Cluster {
     dir: tempfile::TempDir,
     ports: [u16; 5],
+    env: Vec<(String, String)>,
     children: Vec<(Service, Child)>,
 }
 
 impl Cluster {
     /// Writes the tiny random checkpoint, starts everything and waits until the stack is ready.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(|checkpoints| {
+        Self::start_with_env(&[]).await
+    }
+
+    /// The same, with settings that every service is given.
+    pub async fn start_with_env(env: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_with(env, |checkpoints| {
             let path = checkpoints.join("tiny_sd1_random.safetensors");
             Ok(comfy_testkit::random_checkpoint::write_tiny(&path)?)
         })
@@ -48,7 +55,7 @@ impl Cluster {
 
     /// Starts everything with the checkpoint that the project ships.
     pub async fn with_starter() -> anyhow::Result<Self> {
-        Self::start_with(|checkpoints| {
+        Self::start_with(&[], |checkpoints| {
             let shipped =
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/checkpoints/starter.safetensors");
             std::fs::copy(&shipped, checkpoints.join("starter.safetensors"))
@@ -58,12 +65,20 @@ impl Cluster {
         .await
     }
 
-    async fn start_with(fill: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Self> {
+    async fn start_with(
+        env: &[(&str, &str)],
+        fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let checkpoints = dir.path().join("checkpoints");
         std::fs::create_dir_all(&checkpoints)?;
         fill(&checkpoints)?;
-        let mut cluster = Self { dir, ports: free_ports()?, children: Vec::new() };
+        let mut cluster = Self {
+            dir,
+            ports: free_ports()?,
+            env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            children: Vec::new(),
+        };
         for service in Service::ALL {
             cluster.spawn(service)?;
         }
@@ -78,7 +93,7 @@ impl Cluster {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(path(&format!("{}.out", service.binary())))?;
+            .open(path(&format!("{}.out", service.name())))?;
         let child = Command::new(binary(service)?)
             .envs([
                 ("GATEWAY_ADDR", &api),
@@ -100,11 +115,12 @@ impl Cluster {
                 ]
                 .map(|(name, folder)| (name, path(folder))),
             )
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot start {}", service.binary()))?;
+            .with_context(|| format!("cannot start {}", service.name()))?;
         self.children.push((service, child));
         Ok(())
     }
@@ -115,6 +131,17 @@ impl Cluster {
         let (_, mut child) = self.children.remove(at);
         child.kill()?;
         child.wait()?;
+        Ok(())
+    }
+
+    /// Sends a signal such as `STOP` to a service.
+    pub fn signal(&self, service: Service, signal: &str) -> anyhow::Result<()> {
+        let running = self.children.iter().find(|(s, _)| *s == service);
+        let (_, child) = running.context("the service does not run")?;
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status()?;
+        if !status.success() {
+            bail!("{service:?} cannot be sent {signal}");
+        }
         Ok(())
     }
 
@@ -173,8 +200,8 @@ impl Cluster {
             .iter()
             .map(|s| {
                 let text =
-                    std::fs::read_to_string(self.folder(&format!("{}.out", s.binary()))).unwrap_or_default();
-                format!("--- {}\n{text}\n", s.binary())
+                    std::fs::read_to_string(self.folder(&format!("{}.out", s.name()))).unwrap_or_default();
+                format!("--- {}\n{text}\n", s.name())
             })
             .collect()
     }
@@ -193,7 +220,7 @@ impl Drop for Cluster {
 fn binary(service: Service) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("the test has no build folder")?;
-    let path = folder.join(service.binary());
+    let path = folder.join(service.name());
     if !path.is_file() {
         bail!("`{}` is not built; run `cargo build --workspace --bins` first", path.display());
     }

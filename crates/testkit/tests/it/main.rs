@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod crashes;
 mod families;
+mod faults;
 mod hostile_pictures;
 mod main_job;
 mod model_files;
