@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
+use utoipa_axum::router::OpenApiRouter;
 
 /// The state of the gateway: nothing that would be missed after a restart.
 pub struct App {
@@ -49,14 +50,21 @@ impl App {
     }
 }
 
-/// Builds the routes of both surfaces and the page.
-pub fn router(app: Shared) -> Router {
-    let comfy = comfy::router(app.config.max_upload_bytes);
-    Router::new()
+/// The routes of both surfaces, each once, with their descriptions.
+pub fn described_routes(max_upload_bytes: usize) -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::head())
         .merge(v1::router())
-        .merge(openapi::router())
-        .merge(comfy.clone())
-        .nest("/api", comfy.merge(comfy::later_router()))
+        .merge(comfy::router(max_upload_bytes))
+        .nest("/api", comfy::later_router())
+}
+
+/// Builds everything that is served: the routes, their description, and the page.
+pub fn router(app: Shared) -> Router {
+    let max_upload_bytes = app.config.max_upload_bytes;
+    let (routes, document) = described_routes(max_upload_bytes).split_for_parts();
+    routes
+        .merge(openapi::routes(&document))
+        .nest("/api", comfy::router(max_upload_bytes).into())
         .fallback(page::serve)
         .layer(DefaultBodyLimit::max(app.config.max_workflow_bytes))
         .layer(axum::middleware::from_fn(origin::check))

@@ -9,6 +9,7 @@ pub mod comfy;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod extract;
 pub mod files;
 pub mod logs;
 pub mod openapi;
