@@ -43,7 +43,9 @@ if package_index_answers; then
     scripts/comfyui_page_on_stack.sh
     step "public clients of ComfyUI"
     scripts/client_tests.sh
+    step "the gateway against its description"
+    scripts/api_check.sh
 else
-    say "the Python package index does not answer: ComfyUI's own page and public clients are not tested"
+    say "the Python package index does not answer: ComfyUI's own page, public clients and the description are not tested"
 fi
 step "done"

@@ -111,7 +111,7 @@ fn belongs(job: &Job) -> bool {
     path = "/history/{id}",
     tag = "comfyui",
     summary = "Shows one ended job; empty when there is none.",
-    params(("id" = String, Path, description = "The id of a job.")),
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
     responses(
         (status = 200, description = "The answer.", body = Object),
         Wrong<Refusal>, Away<Refusal>,

@@ -51,21 +51,22 @@ impl IntoResponse for JobsError {
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     /// `pending`, `in_progress`, `completed`, `failed`, `cancelled`, joined by commas.
+    #[param(pattern = "^((pending|in_progress|completed|failed|cancelled)(,|$))*$")]
     status: Option<String>,
     /// Only of this drawn workflow.
     #[serde(default)]
     workflow_id: String,
     /// `created_at` or `execution_duration`.
-    #[param(pattern = "^(created_at|execution_duration)$")]
+    #[param(pattern = "^(created_at|execution_duration)?$")]
     sort_by: Option<String>,
     /// `asc` or `desc`.
-    #[param(pattern = "^(asc|desc)$")]
+    #[param(pattern = "^(asc|desc)?$")]
     sort_order: Option<String>,
     /// How many; all if left out.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u64)]
     limit: Option<String>,
     /// How many to leave out.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u64)]
     offset: Option<String>,
 }
 
@@ -148,7 +149,6 @@ pub struct CancelledJobs {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "described here, read by hand: errors name the ids that are none")]
 pub struct JobIds {
-    #[schema(value_type = Vec<String>)]
     job_ids: Vec<uuid::Uuid>,
 }
 
@@ -187,7 +187,7 @@ fn read_statuses(text: &str) -> Result<Vec<i32>, JobsError> {
     path = "/jobs/{id}",
     tag = "comfyui",
     summary = "Shows a job with its graph.",
-    params(("id" = String, Path, description = "The id of a job.")),
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
     responses(
         (status = 200, description = "The answer.", body = Object),
         Wrong<JobsRefusal>, Unknown<JobsRefusal>, Away<JobsRefusal>,
@@ -212,7 +212,7 @@ pub async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Js
     path = "/jobs/{id}/cancel",
     tag = "comfyui",
     summary = "Cancels a job.",
-    params(("id" = String, Path, description = "The id of a job.")),
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
     responses(
         (status = 200, description = "The answer.", body = Cancelled),
         Wrong<JobsRefusal>, Unknown<JobsRefusal>, Away<JobsRefusal>,

@@ -70,7 +70,7 @@ fn known(folder: &str) -> Result<(), ApiError> {
     path = "/models/{folder}",
     tag = "comfyui",
     summary = "Lists the files of a model folder.",
-    params(("folder" = String, Path, description = "A model folder.")),
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints")),
     responses(
         (status = 200, description = "The answer.", body = Vec<String>),
         Wrong<Refusal>, Unknown<Refusal>, Away<Refusal>,
@@ -141,7 +141,7 @@ pub async fn folder_paths() -> Json<Value> {
     path = "/experiment/models/{folder}",
     tag = "comfyui",
     summary = "Lists the files of a model folder as objects.",
-    params(("folder" = String, Path, description = "A model folder.")),
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints")),
     responses(
         (status = 200, description = "The answer.", body = Vec<ModelEntry>),
         Wrong<Refusal>, Unknown<Refusal>, Away<Refusal>,
@@ -192,7 +192,7 @@ pub struct MetadataParams {
     path = "/view_metadata/{folder}",
     tag = "comfyui",
     summary = "Gives what the author of a safetensors file wrote into it.",
-    params(("folder" = String, Path, description = "A model folder."), MetadataParams),
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints"), MetadataParams),
     responses(
         (status = 200, description = "The answer.", body = Object),
         (status = 404, description = "There is nothing to give."),
@@ -222,7 +222,7 @@ pub async fn metadata(
     path = "/experiment/models/preview/{folder}/{place}/{*name}",
     tag = "comfyui",
     summary = "Gives the cover picture of a model file.",
-    params(("folder" = String, Path, description = "A model folder."), ("place" = String, Path, description = "Anything: a folder has one place."), ("*name" = String, Path, description = "The file.")),
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints"), ("place" = String, Path, description = "Anything: a folder has one place."), ("*name" = String, Path, description = "The file.")),
     responses(
         (status = 200, description = "The picture.", body = inline(Binary), content_type = "image/webp"),
         Wrong<Refusal>, Unknown<Refusal>, Away<Refusal>,

@@ -138,7 +138,7 @@ pub struct Terminal {
     tag = "comfyui",
     summary = "Gives the last lines of the log as a text.",
     responses(
-        (status = 200, description = "The answer.", body = String),
+        (status = 200, description = "The answer.", body = String, content_type = "application/json"),
     ),
 )]
 pub async fn logs() -> Json<String> {

@@ -21,7 +21,13 @@ use utoipa::IntoParams;
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     /// The folder.
-    #[param(required, nullable = false, min_length = 1)]
+    #[param(
+        required,
+        nullable = false,
+        min_length = 1,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$",
+        example = "."
+    )]
     dir: Option<String>,
     /// `true`: with folders below.
     #[serde(default)]
@@ -49,6 +55,7 @@ pub struct WriteParams {
 pub struct ListV2Params {
     /// The folder.
     #[serde(default)]
+    #[param(pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
     path: String,
 }
 
@@ -201,7 +208,7 @@ fn walk(dir: &FsPath, prefix: &FsPath, recurse: bool, found: &mut Vec<Entry>) ->
     path = "/userdata/{file}",
     tag = "comfyui",
     summary = "Gives a file of the user.",
-    params(("file" = String, Path, description = "A path in the folder of the user.")),
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")),
     responses(
         FileAnswer,
         Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Disk<Refusal>,
@@ -222,8 +229,8 @@ pub async fn get(
     path = "/userdata/{file}",
     tag = "comfyui",
     summary = "Stores a file of the user.",
-    params(("file" = String, Path, description = "A path in the folder of the user."), WriteParams),
-    request_body(content = inline(Binary), content_type = "application/octet-stream"),
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$"), WriteParams),
+    request_body(content = Option<Binary>, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "The path, or an object with it.", body = Value),
         Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Conflict<Refusal>, TooLarge<Refusal>, Disk<Refusal>,
@@ -251,7 +258,7 @@ pub async fn post(
     path = "/userdata/{file}",
     tag = "comfyui",
     summary = "Removes a file of the user.",
-    params(("file" = String, Path, description = "A path in the folder of the user.")),
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")),
     responses(
         (status = 204, description = "Done."),
         Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Disk<Refusal>,
@@ -273,7 +280,7 @@ pub async fn delete(
     path = "/userdata/{file}/move/{dest}",
     tag = "comfyui",
     summary = "Renames a file of the user.",
-    params(("file" = String, Path, description = "A path in the folder of the user."), ("dest" = String, Path, description = "The new path."), WriteParams),
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$"), ("dest" = String, Path, description = "The new path.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$"), WriteParams),
     responses(
         (status = 200, description = "The path, or an object with it.", body = Value),
         Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Conflict<Refusal>, Disk<Refusal>,

@@ -37,9 +37,7 @@ pub struct Username {
 #[derive(serde::Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum UserRefused {
-    Name {
-        error: String,
-    },
+    Name { error: String },
     Request(Refusal),
 }
 
@@ -100,7 +98,7 @@ pub async fn list(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> 
     summary = "Adds a user and gives the id.",
     request_body = Username,
     responses(
-        (status = 200, description = "The id.", body = String),
+        (status = 200, description = "The id.", body = String, content_type = "application/json"),
         (status = 400, description = "The name cannot be used.", body = UserRefused),
         TooLarge<Refusal>, Disk<Refusal>,
     ),

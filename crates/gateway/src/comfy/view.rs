@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 #[into_params(parameter_in = Query)]
 pub struct Params {
     /// The file.
+    #[param(min_length = 1, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
     filename: Option<String>,
     /// The folder, `output` if left out.
     #[serde(rename = "type")]
@@ -25,6 +26,7 @@ pub struct Params {
     kind: Option<String>,
     /// Where in the folder.
     #[serde(default)]
+    #[param(pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
     subfolder: String,
     /// `webp;90` or `jpeg;90`.
     preview: Option<String>,

@@ -33,12 +33,13 @@ const STATUSES: [(JobStatus, &str); 5] = [
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     /// Statuses, joined by commas.
+    #[param(pattern = "^((queued|running|completed|failed|cancelled)(,|$))*$")]
     status: Option<String>,
     /// 100 if left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     /// How many to leave out.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u64)]
     offset: Option<String>,
 }
 
@@ -46,7 +47,7 @@ pub struct ListParams {
 #[into_params(parameter_in = Query)]
 pub struct OutputParams {
     /// Which one, from 0.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u64)]
     index: Option<String>,
 }
 
@@ -104,7 +105,7 @@ fn read_statuses(text: &str) -> Result<Vec<i32>, ApiError> {
     path = "/v1/jobs/{id}",
     tag = "v1",
     summary = "Shows a job.",
-    params(("id" = String, Path, description = "The id of a job.")),
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
     responses(
         (status = 200, description = "The answer.", body = JobView),
         Wrong<Error>, Unknown<Error>, Away<Error>,
@@ -120,7 +121,7 @@ pub async fn get(State(app): State<Shared>, Path(id): Path<String>) -> Result<Js
     path = "/v1/jobs/{id}/cancel",
     tag = "v1",
     summary = "Cancels a job that has not ended.",
-    params(("id" = String, Path, description = "The id of a job.")),
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
     responses(
         (status = 200, description = "The answer.", body = JobView),
         Wrong<Error>, Unknown<Error>, Away<Error>,
@@ -136,7 +137,7 @@ pub async fn cancel(State(app): State<Shared>, Path(id): Path<String>) -> Result
     path = "/v1/jobs/{id}",
     tag = "v1",
     summary = "Removes an ended job.",
-    params(("id" = String, Path, description = "The id of a job.")),
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
     responses(
         (status = 204, description = "Done."),
         Wrong<Error>, Unknown<Error>, Conflict<Error>, Away<Error>,
@@ -163,7 +164,7 @@ pub fn has_ended(job: &Job) -> bool {
     path = "/v1/jobs/{id}/output",
     tag = "v1",
     summary = "Gives a picture that the job made.",
-    params(("id" = String, Path, description = "The id of a job."), OutputParams),
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f"), OutputParams),
     responses(
         FileAnswer,
         Wrong<Error>, Outside<Error>, Unknown<Error>, Away<Error>,
