@@ -166,8 +166,18 @@ pub type Body = Result<bytes::Bytes, BytesRejection>;
 pub fn read_body(body: Body) -> Result<bytes::Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ if is_timeout(&rejection) => ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "the request body did not arrive in time",
+        ),
         status => ApiError::new(status, "invalid_argument", rejection.body_text()),
     })
+}
+
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<tower_http::timeout::TimeoutError>())
 }
 
 /// The answer to a body above the limit.

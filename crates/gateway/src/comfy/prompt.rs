@@ -24,6 +24,10 @@ struct ExecInfo {
 
 /// What to run. Described here and read by hand, so that errors name what is wrong.
 #[derive(ToSchema)]
+#[schema(example = json!({"prompt": {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+}}))]
 #[expect(dead_code, reason = "described, never made")]
 pub struct Prompt {
     /// A graph in API format, or a drawn workflow.
@@ -111,6 +115,7 @@ pub async fn post(
     let request = read_request(&read_json(body)?)?;
     let idempotency_key = read_idempotency_key(&headers)?;
     let accepted = app.orchestrator.submit(SubmitWorkflowRequest { idempotency_key, ..request }).await?;
+    crate::telemetry::submitted("comfyui");
     Ok(Json(PromptAccepted {
         prompt_id: accepted.job_id,
         number: super::number(accepted.number),
@@ -120,6 +125,8 @@ pub async fn post(
 
 fn read_request(body: &Value) -> Result<SubmitWorkflowRequest, ApiError> {
     let prompt = match &body["prompt"] {
+        // A drawn workflow as the page saves it, without anything around it.
+        Value::Null if body["nodes"].is_array() => body.to_string(),
         Value::Null => {
             return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_prompt", "no prompt was given"));
         }
@@ -260,6 +267,10 @@ mod tests {
         assert_eq!(request.extra_data_json, r#"{"extra_pnginfo":{}}"#);
         assert_eq!((request.number, request.front), (Some(2.5), true));
         assert_eq!(request.targets, ["9"]);
+        let drawn = json!({"nodes": [], "links": []});
+        for body in [drawn.clone(), json!({"prompt": drawn})] {
+            assert_eq!(read_request(&body).unwrap().workflow_json, drawn.to_string());
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@ use crate::app::{App, Shared};
 use crate::error::{ApiError, ComfyError};
 use crate::extract::comfy::Query;
 use crate::openapi::failures::{Refusal, Wrong};
+use crate::serve::Peer;
+use crate::telemetry;
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -54,6 +57,7 @@ pub fn server_features(max_upload_bytes: usize) -> Value {
 pub async fn connect(
     State(app): State<Shared>,
     Query(params): Query<Params>,
+    peer: Option<Extension<Peer>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ComfyError> {
     let upgrade = upgrade.map_err(|rejection| {
@@ -65,7 +69,11 @@ pub async fn connect(
     } else {
         params.client_id
     };
-    Ok(upgrade.max_message_size(MAX_CLIENT_MESSAGE_BYTES).on_upgrade(move |socket| serve(app, sid, socket)))
+    Ok(upgrade.max_message_size(MAX_CLIENT_MESSAGE_BYTES).on_upgrade(async move |socket| {
+        serve(app, sid, socket).await;
+        // Until here the socket had its place among the connections.
+        drop(peer);
+    }))
 }
 
 #[tracing::instrument(skip_all, fields(%sid))]
@@ -75,6 +83,7 @@ async fn serve(app: Shared, sid: String, mut socket: WebSocket) {
     let kick = CancellationToken::new();
     let handle = Socket { connection, frames: sender, kick: kick.clone(), preview_metadata: false };
     app.hub.join(sid.clone(), handle).await;
+    let _counted = telemetry::OpenSocket::new();
 
     let mut replaced = false;
     let mut awaiting_first_json = true;

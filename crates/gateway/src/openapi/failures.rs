@@ -59,7 +59,11 @@ pub struct JobsRefusal {
 }
 
 /// Refusals of the layers around every route.
-pub const OF_LAYERS: [(&str, &str); 1] = [("403", "The request comes from another site's page.")];
+pub const OF_LAYERS: [(&str, &str); 3] = [
+    ("401", "The server has API keys and the request carries none."),
+    ("403", "The request comes from another site's page, or the API key is not good for this."),
+    ("429", "The client asks too often."),
+];
 
 macro_rules! failures {
     ($($(#[$doc:meta])* $name:ident { $($status:literal: $text:literal,)+ })+) => {$(
@@ -86,7 +90,10 @@ failures! {
     /// Right, but not now.
     Conflict { "409": "It cannot be done in this state.", }
     /// More than the limits of the configuration.
-    TooLarge { "413": "The body is larger than allowed.", }
+    TooLarge {
+        "408": "The body did not arrive in time.",
+        "413": "The body is larger than allowed.",
+    }
     /// An idempotency key met another request.
     KeyReused { "422": "The idempotency key was used for another request.", }
     /// The services behind the gateway.

@@ -14,7 +14,10 @@ use utoipa::ToSchema;
 
 /// A graph in API format, a drawn workflow, or an object with `prompt` or `workflow`, and `client_id` and `extra_data`.
 #[derive(ToSchema)]
-#[schema(value_type = Object)]
+#[schema(value_type = Object, example = json!({
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+}))]
 pub struct Workflow(
     #[expect(dead_code, reason = "described here, read by hand: errors name what is wrong")] Value,
 );
@@ -57,6 +60,7 @@ pub async fn submit(
     let request = read_request(text, &parsed)?;
     let idempotency_key = read_idempotency_key(&headers)?;
     let accepted = app.orchestrator.submit(SubmitWorkflowRequest { idempotency_key, ..request }).await?;
+    crate::telemetry::submitted("v1");
     let answer = Submitted {
         job_id: accepted.job_id,
         status: "queued",

@@ -88,7 +88,7 @@ async fn it_listens_on_both_addresses_and_stops_with_open_streams() {
         [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
     let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(comfy_gateway::run(config, listeners.into(), async {
+    let server = tokio::spawn(comfy_gateway::run(config, Vec::from(listeners), async {
         let _ = stopped.await;
     }));
     let mut streams = Vec::new();
