@@ -100,7 +100,7 @@ async fn keys_open_what_they_are_for() {
     assert_eq!(gateway.get("/readyz").await.0, 200);
 
     let status = async |request: RequestBuilder, key: &str| answer(request.bearer_auth(key)).await.0;
-    for wrong in ["", "Read", "read ", &key("read", "read")] {
+    for wrong in ["", "Read", "read.", &key("read", "read")] {
         assert_eq!(status(get("/v1/jobs"), wrong).await, 401, "{wrong}");
     }
     let workflow = || post("/v1/workflows").body(GRAPH);
