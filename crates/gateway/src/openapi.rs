@@ -14,6 +14,7 @@ use failures::{Error, JobsRefusal, Refusal};
 use serde_json::Value;
 use std::sync::Arc;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, OneOfBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 #[derive(utoipa::OpenApi)]
@@ -29,8 +30,27 @@ use utoipa::openapi::{Content, OneOfBuilder, OpenApi, Ref, RefOr, Response, Resp
         (name = "comfyui", description = "What ComfyUI's page and clients ask."),
     ),
     components(schemas(Error, Refusal, JobsRefusal)),
+    modifiers(&Keys),
+    // A server without keys asks for none.
+    security((), ("key" = []), ("bearer" = []), ("basic" = [])),
 )]
 struct Head;
+
+/// The ways in which a request carries an API key.
+struct Keys;
+
+impl utoipa::Modify for Keys {
+    fn modify(&self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_default();
+        for (name, scheme) in [
+            ("key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")))),
+            ("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))),
+            ("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic))),
+        ] {
+            components.add_security_scheme(name, scheme);
+        }
+    }
+}
 
 /// A document with everything but operations, to begin a router with.
 pub fn head() -> OpenApi {

@@ -18,11 +18,11 @@ use utoipa::IntoParams;
 #[into_params(parameter_in = Query)]
 pub struct Params {
     /// The file.
-    #[param(min_length = 1, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
+    #[param(min_length = 1, example = "example.png", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
     filename: Option<String>,
     /// The folder, `output` if left out.
     #[serde(rename = "type")]
-    #[param(value_type = Option<FolderKind>)]
+    #[param(value_type = Option<FolderKind>, example = "input")]
     kind: Option<String>,
     /// Where in the folder.
     #[serde(default)]
