@@ -238,7 +238,8 @@ fn network(address: IpAddr) -> IpAddr {
 /// The middleware.
 pub async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let access = &app.access;
-    let key = presented(request.headers()).and_then(|presented| access.find(&presented));
+    let presented = presented(request.headers());
+    let key = presented.as_deref().and_then(|presented| access.find(presented));
     let client = match (key, request.extensions().get::<Peer>()) {
         (Some(key), _) => Client::Key(key.name.clone()),
         (None, Some(peer)) => Client::Address(network(peer.address.ip())),
@@ -264,6 +265,9 @@ pub async fn check(State(app): State<Shared>, request: Request, next: Next) -> R
             ApiError::new(StatusCode::FORBIDDEN, "forbidden_scope", message).into_response()
         }
         None => {
+            if presented.is_some() {
+                tracing::warn!(?client, "refused a key that is not ours");
+            }
             let error =
                 ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this server wants an API key");
             let mut response = error.into_response();

@@ -22,6 +22,8 @@ async fn the_page_is_served_or_missed_in_words() {
         let response = gateway.http.get(gateway.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         assert_eq!(response.headers()["cache-control"], "no-cache", "{path}");
+        assert_eq!(response.headers()["x-frame-options"], "SAMEORIGIN", "{path}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(response.text().await.unwrap(), content);
     }
     assert_eq!(gateway.get("/assets/nosuch.js").await.0, 404);
