@@ -169,7 +169,12 @@ fn read_request(body: &Value) -> Result<SubmitWorkflowRequest, ApiError> {
 pub fn read_idempotency_key(headers: &HeaderMap) -> Result<String, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(String::new()) };
     match value.to_str().map(str::trim) {
-        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(key.to_owned()),
+        Ok(key)
+            if (1..=MAX_KEY_BYTES).contains(&key.len())
+                && key.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            Ok(key.to_owned())
+        }
         _ => Err(ApiError::bad_request(format!(
             "`Idempotency-Key` must be 1 to {MAX_KEY_BYTES} visible ASCII characters"
         ))),
@@ -281,6 +286,7 @@ mod tests {
         };
         assert_eq!(read("a-1"), Some("a-1".into()));
         assert_eq!(read(" "), None);
+        assert_eq!(read("a 1"), None);
         assert_eq!(read(&"k".repeat(256)), None);
         assert_eq!(read("K\u{e4}se"), None);
         assert_eq!(read_idempotency_key(&HeaderMap::new()), Ok(String::new()));
