@@ -55,6 +55,30 @@ need_python_venv() {
     python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' 2>/dev/null || apt_packages python3-venv
 }
 
+# ComfyUI's packages of templates in pinned versions, in the target folder. Sets template_packages.
+template_packages=()
+need_templates() {
+    local templates=${CARGO_TARGET_DIR:-target}/comfyui-templates
+    fetch_templates "$templates" comfyui-workflow-templates 0.1.95 \
+        89e20f310f7e7c323d5fe69af895cdb9053d05442404f45e121773cdec95af8a
+    fetch_templates "$templates" comfyui-workflow-templates-json 0.1.123 \
+        fc321960cfc4f52dddc3ee111f33489b167eb7958028eb5b6a7f3fa8865a385e
+    template_packages=("$templates"/comfyui-workflow-templates{,-json})
+}
+
+fetch_templates() {
+    local templates=$1 name=$2 version=$3 hash=$4 download
+    [ -d "$templates/$name" ] && return
+    download=$(mktemp -d)
+    echo "$name==$version --hash=sha256:$hash" >"$download/requirements.txt"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+        --dest "$download" -r "$download/requirements.txt"
+    python3 -m zipfile -e "$download/${name//-/_}-$version"-*.whl "$download/$name"
+    mkdir -p "$templates"
+    mv "$download/$name" "$templates/$name"
+    rm -rf "$download"
+}
+
 need_rust() {
     [ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
     if ! command -v cargo >/dev/null && apt-cache show rustup >/dev/null 2>&1; then

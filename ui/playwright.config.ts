@@ -6,7 +6,7 @@ const real = process.env.COMFY_URL;
 export default defineConfig({
   testDir: "e2e",
   // Against a real stack only the tests that need no mock run, and sampling takes its time.
-  testMatch: real ? "real.spec.ts" : ["page.spec.ts", "edit.spec.ts", "jobs.spec.ts", "looks.spec.ts"],
+  testMatch: real ? "real.spec.ts" : ["page.spec.ts", "edit.spec.ts", "jobs.spec.ts", "results.spec.ts", "looks.spec.ts"],
   timeout: real ? 300_000 : 20_000,
   workers: 1,
   reporter: "list",

@@ -57,7 +57,7 @@ test("a double click finds a node and a dropped link offers what fits", async ({
   await page.mouse.move(700, 700, { steps: 4 });
   await page.mouse.up();
   await expect(page.locator("dialog.search input")).toHaveAttribute("placeholder", "Nodes that fit IMAGE");
-  await expect(page.locator(".search-item")).toHaveCount(3);
+  await expect(page.locator(".search-item")).toHaveCount(4);
   await page.keyboard.type("invert");
   await page.keyboard.press("Enter");
   const joined = await inPage(page, (comfy) => {

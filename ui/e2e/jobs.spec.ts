@@ -26,20 +26,31 @@ test("the queue runs batches, lets jobs pass others and takes them out", async (
   const order = () => page.locator('.job[data-status="queued"]').evaluateAll((items) => items.map((item) => (item as HTMLElement).dataset.job));
   expect(await order()).toEqual(["job-2", "job-3", "job-4"]);
   await shot(page, "queue");
-  // Moved, a job is handed in anew at its new place.
+  // Moved, a job stays the job it is.
   await entry(page, "job-4").getByLabel("Move up").click();
-  await expect.poll(order).toEqual(["job-2", "job-5", "job-3"]);
+  await expect.poll(order).toEqual(["job-2", "job-4", "job-3"]);
   await entry(page, "job-3").getByLabel("Run next").click();
-  await expect.poll(order).toEqual(["job-6", "job-2", "job-5"]);
+  await expect.poll(order).toEqual(["job-3", "job-2", "job-4"]);
+  await entry(page, "job-3").getByLabel("Move down").click();
+  await expect.poll(order).toEqual(["job-2", "job-3", "job-4"]);
+  // Dragged onto the lower half of an entry it goes behind it, onto the upper half before it.
+  await entry(page, "job-2").dragTo(entry(page, "job-4"), { targetPosition: { x: 100, y: 60 } });
+  await expect.poll(order).toEqual(["job-3", "job-4", "job-2"]);
+  await entry(page, "job-2").dragTo(entry(page, "job-3"), { targetPosition: { x: 100, y: 5 } });
+  await expect.poll(order).toEqual(["job-2", "job-3", "job-4"]);
+  await expect(entry(page, "job-2").locator(".what b")).toHaveText("Job 2");
   await entry(page, "job-2").getByLabel("Take out of the queue").click();
-  await expect.poll(order).toEqual(["job-6", "job-5"]);
+  await expect.poll(order).toEqual(["job-3", "job-4"]);
   await page.locator("#graph").focus();
   await page.keyboard.press("Control+Shift+Enter");
-  await expect.poll(order).toEqual(["job-7", "job-6", "job-5"]);
+  await expect.poll(order).toEqual(["job-5", "job-3", "job-4"]);
+  // The gateway knows whether a job still waits.
+  const refused = await page.request.post("/v1/jobs/job-1/move", { data: { before: null } });
+  expect(refused.status()).toBe(409);
   await tell(page, { hold_at: 0 });
   await expect(page.locator("#queue")).toHaveText("idle");
   const done = (await jobs(page)).filter(({ status }) => status === "completed");
-  expect(done.map(({ id }) => id).sort()).toEqual(["job-1", "job-5", "job-6", "job-7"]);
+  expect(done.map(({ id }) => id).sort()).toEqual(["job-1", "job-3", "job-4", "job-5"]);
   await expect(page.locator('.job[data-status="completed"]')).toHaveCount(4);
 });
 
@@ -91,10 +102,14 @@ test("the page of a job shows times, cache, seeds and graph, and packs everythin
   await page.keyboard.press("q");
   await entry(page, "job-1").locator(".what").click();
   const dialog = page.locator("dialog.job-page");
-  await expect(dialog.locator(".card").filter({ hasText: "Nodes from the cache" })).toContainText("2 of 7");
+  await expect(dialog.locator(".card").filter({ hasText: "From the cache" })).toContainText("2 of 7");
   await expect(dialog.locator(".timeline .lane i[data-phase=cached]")).toHaveCount(2);
   await expect(dialog.locator("table").first()).toContainText("stage-image");
+  await expect(dialog.locator(".card").filter({ hasText: "Peak memory" })).toContainText("2.3 GiB");
+  await expect(dialog.locator("table").first().locator("tr", { hasText: "stage-image" }).locator("td").last()).toHaveText("96 MiB");
+  await expect(dialog.locator(".timeline")).toHaveText(/KSampler #5.*2\.3 GiB/);
   await expect(dialog).toContainText("20261124");
+  await shot(page, "job-page-top");
   await dialog.locator("summary").click();
   await expect(dialog.locator("pre")).toContainText('"class_type": "KSampler"');
   await shot(page, "job-page");

@@ -133,6 +133,12 @@ test("on a phone: sharp, within the window, two fingers zoom, one held opens the
   await expect(page.locator(".litecontextmenu")).toContainText("Bypass");
   await touch("touchEnd");
   expect(await nodes(page)).toHaveLength(7);
+  await page.keyboard.press("Escape");
+  await page.click("#queue");
+  await expect(page.locator("#queue-panel")).toContainText("Nothing waits.");
+  // What lies beneath the panel does not stick out beside it.
+  await expect(page.locator("#stack")).toBeHidden();
+  await shot(page, "phone-queue");
   await context.close();
 });
 

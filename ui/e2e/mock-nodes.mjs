@@ -51,6 +51,7 @@ export function nodes(checkpoints) {
         { name: "prompt", group: "hidden", type: "PROMPT" }],
       [], { output_node: true, stage: "stage-image" }),
     node("PreviewImage", "Preview Image", "image", [socket("images", "IMAGE")], [], { output_node: true, stage: "stage-image" }),
+    node("PreviewAny", "Preview Any", "utils", [socket("source", "*")], [], { output_node: true, stage: "stage-image" }),
     node("LoadImage", "Load Image", "image", [field("image", "COMBO", combo(["example.png"], { upload: "image" }))],
       [out("IMAGE"), out("MASK")], { stage: "stage-image" }),
     node("ImageInvert", "Invert Image", "image/filters", [socket("image", "IMAGE")], [out("IMAGE")], { stage: "stage-image" }),

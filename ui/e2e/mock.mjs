@@ -52,9 +52,17 @@ function read(workflow) {
   for (const n of workflow.nodes) {
     const inputs = {};
     for (const i of n.inputs ?? []) if (i.link != null) inputs[i.name] = links.get(i.link);
-    graph.set(String(n.id), { type: n.type, inputs, values: n.widgets_values ?? [] });
+    const inside = workflow.definitions?.subgraphs?.find(({ id }) => id === n.type);
+    if (inside) for (const [id, inner] of readSubgraph(inside)) graph.set(`${n.id}:${id}`, inner);
+    else graph.set(String(n.id), { type: n.type, inputs, values: n.widgets_values ?? [] });
   }
   return graph;
+}
+
+/** The nodes of a subgraph, which know their links by number only. */
+function readSubgraph({ nodes: inner, links }) {
+  const list = links.map((l) => [l.id, l.origin_id, l.origin_slot]);
+  return read({ nodes: inner, links: list });
 }
 
 function validate(graph, specs) {
@@ -99,7 +107,8 @@ async function runJob(job, graph) {
       if (job.status !== "running") return;
       job.nodes_done += 1;
       job.progress = null;
-      emit(job, "node_done", n.type === "SaveImage" || n.type === "PreviewImage" ? { node_id: id, ui: save(job, id, n.type) } : { node_id: id });
+      const stage = nodes(state.checkpoints).find((s) => s.class === n.type)?.stage;
+      emit(job, "node_done", { node_id: id, ...shown(job, id, n, graph), stage, peak_bytes: stage === "stage-image" ? 96 * 2 ** 20 : 2.25 * 2 ** 30 });
     }
     finish(job, "completed", "succeeded");
   } finally {
@@ -125,9 +134,21 @@ async function sample(job, id, n, graph) {
   }
 }
 
+/** What a node tells the page. */
+function shown(job, id, n, graph) {
+  if (n.type === "SaveImage" || n.type === "PreviewImage") return { ui: save(job, id, n.type) };
+  if (n.type !== "PreviewAny") return {};
+  const source = graph.get(n.inputs.source?.[0]);
+  const text = [`What ${source?.type ?? "nothing"} gave to job ${job.ordinal}`];
+  job.texts = [...(job.texts ?? []), { node_id: id, text }];
+  return { ui: { text } };
+}
+
 function save(job, id, type) {
   const kind = type === "SaveImage" ? "output" : "temp";
-  const image = { filename: `ComfyUI_${String(job.number).padStart(5, "0")}_.png`, subfolder: "", type: kind };
+  // Nodes inside a subgraph each make a picture of their own.
+  const inner = id.includes(":") ? `${id.replace(":", "-")}_` : "";
+  const image = { filename: `ComfyUI_${String(job.number).padStart(5, "0")}_${inner}.png`, subfolder: "", type: kind };
   job.outputs.push({ node_id: id, ...image, url: `/view?filename=${image.filename}&subfolder=&type=${kind}` });
   return { images: [image] };
 }
@@ -159,14 +180,27 @@ function submit(workflow, { number: wanted, front, extra_data } = {}) {
   }
   state.handedIn = (state.handedIn ?? 0) + 1;
   const number = wanted ?? (front ? -state.handedIn : state.handedIn);
-  const job = { id: `job-${state.handedIn}`, status: "queued", number, created_at_ms: Date.now(), nodes_total: graph.size, nodes_done: 0, outputs: [], started_at_ms: null, finished_at_ms: null, current_node: null, progress: null, error: null };
+  const job = { id: `job-${state.handedIn}`, status: "queued", number, ordinal: state.handedIn, created_at_ms: Date.now(), nodes_total: graph.size, nodes_done: 0, outputs: [], started_at_ms: null, finished_at_ms: null, current_node: null, progress: null, error: null };
   const extra = extra_data ?? (Array.isArray(workflow.nodes) ? { extra_pnginfo: { workflow } } : {});
   // Kept beside the job: what `/v1/jobs` answers has no graph in it.
   Object.defineProperty(job, "item", { value: [number, job.id, Array.isArray(workflow.nodes) ? apiGraph(graph) : workflow, extra, ["7"]] });
   state.jobs.set(job.id, job);
-  emit(job, "queued", { number });
+  emit(job, "queued", { number, ordinal: job.ordinal });
   void runJob(job, graph);
   return [202, { job_id: job.id, status: "queued", number, node_errors: {} }];
+}
+
+/** Moves a waiting job before another one, or to the end. */
+function move(id, before) {
+  const job = state.jobs.get(id);
+  if (!job || (before !== null && !state.jobs.has(before))) return notFound("job");
+  if (job.status !== "queued") return [409, { error: { code: "failed_precondition", message: `job ${id} is ${job.status}, only jobs that wait can be ordered`, details: "" } }];
+  const others = [...state.jobs.values()].filter((other) => other.status === "queued" && other !== job).sort((a, b) => a.number - b.number);
+  const at = before === null ? others.length : others.findIndex((other) => other.id === before);
+  const [ahead, behind] = [others[at - 1]?.number, others[at]?.number];
+  job.number = ahead === undefined ? (behind ?? 1) - 1 : behind === undefined ? ahead + 1 : (ahead + behind) / 2;
+  emit(job, "moved", { number: job.number });
+  return [200, job];
 }
 
 /** Keeps the picture of an upload form, and its other fields. */
@@ -274,13 +308,13 @@ async function answer(request, response) {
   const url = new URL(request.url, "http://mock");
   const path = url.pathname;
   const post = request.method === "POST";
-  const jobPath = /^\/v1\/jobs\/([^/]+)(\/cancel|\/output)?$/.exec(path);
+  const jobPath = /^\/v1\/jobs\/([^/]+)(\/cancel|\/output|\/move)?$/.exec(path);
   if (path === "/v1/events") return url.searchParams.has("job_id") ? jobEvents(url.searchParams.get("job_id"), response) : events(request, response);
   if (path === "/view" && state.uploads.has(url.searchParams.get("filename"))) return response.writeHead(200, { "content-type": "image/png" }).end(state.uploads.get(url.searchParams.get("filename")).data);
-  if (path === "/view" || jobPath?.[2] === "/output") return png(response);
+  if (path === "/view" || jobPath?.[2] === "/output" || path.startsWith("/experiment/models/preview/")) return png(response);
   let reply;
   if (path === "/v1/nodes") reply = [200, { nodes: nodes(state.checkpoints) }];
-  else if (path === "/v1/checkpoints") reply = [200, { checkpoints: state.checkpoints.map((name) => ({ name, bytes: 5_300_000, family: "sd1", usable: true, default: true })), note: state.checkpoints.length > 0 ? NOTE : null }];
+  else if (path === "/v1/checkpoints") reply = [200, { checkpoints: state.checkpoints.map((name) => ({ name, bytes: 5_300_000, family: "sd1", usable: true, default: true, cover: name.startsWith("starter") ? `/experiment/models/preview/checkpoints/0/${name}` : null })), note: state.checkpoints.length > 0 ? NOTE : null }];
   else if (path === "/v1/system") reply = [200, { version: "mock", services: [{ name: "orchestrator", status: "serving", address: "mock" }, { name: "sampler", status: state.services, address: "mock:9091" }], queue: { running: 0, pending: 0 } }];
   else if (path === "/v1/workflows" && post) {
     const body = (await readBody(request)).toString();
@@ -294,6 +328,8 @@ async function answer(request, response) {
     reply = [200, { jobs: jobs.slice(offset, offset + Number(url.searchParams.get("limit") ?? 100)), total: jobs.length }];
   } else if (jobPath && request.method === "DELETE") {
     reply = state.jobs.delete(jobPath[1]) ? [204, null] : notFound("job");
+  } else if (jobPath?.[2] === "/move") {
+    reply = move(jobPath[1], JSON.parse((await readBody(request)).toString()).before);
   } else if (jobPath) {
     const job = state.jobs.get(jobPath[1]);
     if (job && jobPath[2] === "/cancel" && ["queued", "running"].includes(job.status)) finish(job, "cancelled", "cancelled");

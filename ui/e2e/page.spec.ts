@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { expect } from "@playwright/test";
-import { node, nodes, open, point, ready, shot, tell, test, widgetY } from "./helpers";
+import { node, nodes, open, point, ready, shot, tell, test, widgetY, select } from "./helpers";
 
 test.beforeEach(async ({ page }) => {
   await tell(page, { reset: true, step_ms: 5 });
@@ -29,11 +29,19 @@ test("boots without errors and draws the default workflow", async ({ page }) => 
 
 test("offers the checkpoints of the node definitions", async ({ page }) => {
   await open(page);
-  const select = page.locator("#checkpoint");
-  await expect(select).toHaveValue("starter.safetensors");
-  await expect(select.locator("option")).toHaveCount(1);
+  const list = page.locator("#checkpoint");
+  await expect(list).toHaveValue("starter.safetensors");
+  await expect(list.locator("option")).toHaveCount(1);
   await page.click("#refresh");
   await expect(page.locator(".toast")).toContainText("read again");
+  // The picture beside the file is shown where one chooses it.
+  const loader = await node(page, "CheckpointLoaderSimple");
+  await select(page, loader.id);
+  const cover = page.locator("#inspector img.cover");
+  await expect.poll(() => cover.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(256);
+  await page.mouse.click(...(await point(page, loader.id, loader.size[0] / 2, (await widgetY(page, loader.id, "ckpt_name")) + 8)));
+  await expect(page.locator(".choice img")).toBeVisible();
+  await shot(page, "covers");
 });
 
 test("replaces a checkpoint that is not there and says so", async ({ page }) => {
@@ -85,6 +93,7 @@ test("shows validation errors on the node and in the panel", async ({ page }) =>
   await page.evaluate(() => (window as any).comfy.graph.getNodeById(5).disconnectInput(0));
   await page.click("#run");
   await expect(page.locator("#problems")).toContainText("required input is missing: model");
+  await expect(page.locator('.outline [data-phase="failed"]')).toHaveText(/^KSampler/);
   await shot(page, "invalid");
   await page.locator(".problem").first().click();
   await expect(page.locator("#inspector .error")).toContainText("required input is missing: model");

@@ -1,5 +1,5 @@
 import { expect, test } from "@playwright/test";
-import { node, nodes, open, select } from "./helpers";
+import { node, nodes, open, select, shot } from "./helpers";
 import { picture } from "./png.mjs";
 
 // Run with COMFY_URL=http://localhost:8080 against a stack that has a checkpoint.
@@ -29,7 +29,31 @@ test("boots, runs the default workflow and shows the picture", async ({ page }) 
     return image.naturalWidth;
   });
   expect(width).toBe(64);
+  // Both stages say what memory they needed, and the page of the job shows it.
+  const { jobs } = await (await page.request.get("/v1/jobs?limit=1")).json();
+  const { memory } = await (await page.request.get(`/v1/jobs/${jobs[0].id}`)).json();
+  expect(memory.stages.map(({ stage }: { stage: string }) => stage).sort()).toEqual(["image", "stage-sampler"]);
+  expect(memory.peak_bytes).toBeGreaterThan(10 * 2 ** 20);
+  expect(memory.nodes.map(({ node_id }: { node_id: string }) => node_id)).toContain("5");
+  await page.keyboard.press("q");
+  await page.locator(`.job[data-job="${jobs[0].id}"] .what`).click();
+  await expect(page.locator("dialog.job-page .card").filter({ hasText: "Peak memory" })).toContainText("MiB");
+  await shot(page, "real-job-page");
   expect(trouble.list).toEqual([]);
+});
+
+test("text that a node answers with is shown on it", async ({ page }) => {
+  await open(page);
+  const id = await page.evaluate(() => {
+    const { graph, addNode } = (window as any).comfy;
+    const viewer = addNode("PreviewAny", [1300, 600]);
+    graph.getNodeById(6).connect(0, viewer, 0);
+    return viewer.id as number;
+  });
+  await page.click("#run");
+  await expect
+    .poll(() => page.evaluate((viewer) => (window as any).comfy.graph.getNodeById(viewer).texts.shown as string, id), { timeout: 120_000 })
+    .toContain("64");
 });
 
 test("shows what validation says", async ({ page }) => {
@@ -72,6 +96,7 @@ test("draws a part of a picture anew, by a mask drawn on it, and tells how long 
   const trouble = await open(page);
   await page.keyboard.press("w");
   await page.locator(".example", { hasText: "Draw a part anew" }).click();
+  await expect.poll(async () => (await nodes(page)).map(({ type }) => type)).toContain("LoadImage");
   const loader = await node(page, "LoadImage");
   await select(page, loader.id);
   await page.setInputFiles("#file", { name: `beach ${Date.now()}.png`, mimeType: "image/png", buffer: picture(64) });
@@ -121,8 +146,7 @@ test("runs a workflow with a subgraph, and lets one job pass another", async ({ 
   const order = () => page.locator('.job[data-status="queued"]').evaluateAll((items) => items.map((item) => (item as HTMLElement).dataset.job));
   const [first, second] = await order();
   await page.locator(`.job[data-job="${second}"]`).getByLabel("Move up").click();
-  await expect.poll(async () => (await order())[1]).toBe(first);
-  expect((await order())[0]).not.toBe(second);
+  await expect.poll(order).toEqual([second, first]);
   await page.locator('.job[data-status="running"]').getByLabel("Cancel this job").click();
   await expect(page.locator("#queue")).toHaveText("idle", { timeout: 120_000 });
   await expect(page.locator('.job[data-status="completed"]').first()).toBeVisible();

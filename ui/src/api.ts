@@ -70,6 +70,7 @@ export interface Job {
   id: string;
   status: JobStatus;
   number: number;
+  ordinal?: number;
   created_at_ms?: number;
   started_at_ms?: number;
   finished_at_ms?: number;
@@ -78,6 +79,7 @@ export interface Job {
   current_node?: string;
   progress?: { node_id: string; value: number; max: number };
   outputs: JobOutput[];
+  texts?: { node_id: string; text: string[] }[];
   error?: JobError;
 }
 
@@ -109,6 +111,8 @@ export interface Checkpoint {
   /** What to know before using it, such as that its weights are random. */
   note?: string;
   default?: boolean;
+  /** The address of the picture beside it. */
+  cover?: string;
 }
 
 export interface SystemInfo {
@@ -207,6 +211,9 @@ export const api = {
   job: (id: string) => request<Job>(`/v1/jobs/${encodeURIComponent(id)}`),
   cancel: (id: string) =>
     request<Job>(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" }),
+  /** Moves a waiting job before another one, or to the end of the queue. */
+  move: (id: string, before: string | null) =>
+    request<Job>(`/v1/jobs/${encodeURIComponent(id)}/move`, post({ before })),
   submit: (workflow: unknown) => request<Submitted>("/v1/workflows", post(workflow)),
   /** Hands in with a place in the queue; an API graph or a workflow. */
   enqueue: (order: Enqueue) =>

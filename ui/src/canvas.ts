@@ -1,6 +1,6 @@
 /** The litegraph canvas: size, drawing hooks, what a double click or a dropped link or file does. */
 
-import { LGraphCanvas, LiteGraph, SubgraphNode, type LGraph, type LGraphNode } from "@comfyorg/litegraph";
+import { LGraphCanvas, LiteGraph, SubgraphNode, type LGraph, type LGraphNode, type Subgraph } from "@comfyorg/litegraph";
 import { graph, setEditor, store } from "./app";
 import { isClipboardKey } from "./clipboard";
 import { byId } from "./dom";
@@ -9,6 +9,7 @@ import { startMenus } from "./menus";
 import { ComfyNode, MODE } from "./nodes";
 import { inputPicture } from "./uploads";
 import { drawAllMessages } from "./nodeview";
+import { enter, noteOpening } from "./subgraphs";
 import { drawGrid, styleCanvas } from "./theme";
 import { startTouch } from "./touch";
 import { openMaskEditor } from "./ui/maskeditor";
@@ -17,6 +18,11 @@ import { openSearch, type Loose } from "./ui/search";
 class PageCanvas extends LGraphCanvas {
   override processKey(event: KeyboardEvent): void {
     if (!isClipboardKey(event)) super.processKey(event);
+  }
+
+  override openSubgraph(subgraph: Subgraph): void {
+    noteOpening(subgraph);
+    super.openSubgraph(subgraph);
   }
 }
 
@@ -63,7 +69,7 @@ function doubleClicked(canvas: LGraphCanvas, detail: { subType: string; node?: L
   const { node } = detail;
   if (detail.subType !== "node-double-click" || !node) return;
   // litegraph opens a subgraph itself, unless it was the title.
-  if (node instanceof SubgraphNode && canvas.graph === node.graph) canvas.openSubgraph(node.subgraph);
+  if (node instanceof SubgraphNode && canvas.graph === node.graph) enter(node);
   else if (node instanceof ComfyNode && inputPicture(node)) openMaskEditor(node);
 }
 

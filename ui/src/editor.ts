@@ -21,6 +21,8 @@ interface EditorOptions extends Place {
 interface ChoicesOptions extends Place {
   choices: readonly string[];
   current: string;
+  /** What a choice looks like, where that is known. */
+  cover?(value: string): string | undefined;
   commit(value: string): void;
 }
 
@@ -134,15 +136,15 @@ export function openChoices(options: ChoicesOptions): void {
   };
   const render = (): void => {
     list.replaceChildren(
-      ...shown.map((value, index) =>
-        h("button", {
+      ...shown.map((value, index) => {
+        const cover = options.cover?.(value);
+        return h("button", {
           class: index === marked ? "choice marked" : "choice",
-          textContent: value,
           title: value,
           onclick: () => pick(value),
           attrs: { role: "option" },
-        }),
-      ),
+        }, cover !== undefined && h("img", { src: cover, alt: "", loading: "lazy" }), value);
+      }),
     );
     if (shown.length === 0) list.append(h("p", { class: "dim" }, "Nothing to choose from."));
     list.querySelector(".marked")?.scrollIntoView({ block: "nearest" });

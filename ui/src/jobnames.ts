@@ -3,9 +3,9 @@
 import { duration } from "./dom";
 import type { JobView } from "./jobs";
 
-/** Jobs that were moved have numbers between those of others, which are no names. */
-export function jobName(job: Pick<JobView, "number">): string {
-  return Number.isInteger(job.number) && job.number >= 0 ? `Job ${job.number}` : "Moved job";
+/** The place in the queue is no name: it changes when jobs are moved. */
+export function jobName({ ordinal }: Pick<JobView, "ordinal">): string {
+  return ordinal === undefined ? "Job" : `Job ${ordinal}`;
 }
 
 export function took(job: JobView): string | undefined {

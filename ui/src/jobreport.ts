@@ -10,13 +10,17 @@ export interface NodeSpan {
   /** Since the job began; unset for a cached node. */
   fromMs?: number;
   tookMs?: number;
+  /** The most memory that its stage's process held meanwhile; unset when nobody measured. */
+  peakBytes?: number;
 }
 
 export interface Report {
   waitedMs?: number;
   ranMs?: number;
+  /** Of the stage that needed most; unset when nobody measured. */
+  peakBytes?: number;
   nodes: NodeSpan[];
-  stages: { stage: string; tookMs: number; nodes: number; cached: number }[];
+  stages: { stage: string; tookMs: number; nodes: number; cached: number; peakBytes?: number }[];
 }
 
 interface About {
@@ -47,23 +51,33 @@ export function report(events: readonly JobEvent[], about: About): Report {
     const node = span(ended);
     if (node.phase === "cached") continue;
     node.phase = event.kind === "failed" ? "failed" : "done";
+    node.stage = event.stage ?? node.stage;
+    node.peakBytes = event.peak_bytes;
     if (node.fromMs !== undefined) node.tookMs = when - (began ?? when) - node.fromMs;
   }
   const queued = at("queued");
+  const stages = byStage([...spans.values()]);
   return {
     waitedMs: queued !== undefined && began !== undefined ? began - queued : undefined,
     ranMs: began !== undefined && last !== undefined ? last - began : undefined,
     nodes: [...spans.values()],
-    stages: byStage([...spans.values()]),
+    peakBytes: most(stages.map(({ peakBytes }) => peakBytes)),
+    stages,
   };
+}
+
+function most(values: (number | undefined)[]): number | undefined {
+  const known = values.filter((value) => value !== undefined);
+  return known.length > 0 ? Math.max(...known) : undefined;
 }
 
 function byStage(nodes: NodeSpan[]): Report["stages"] {
   const stages = new Map<string, Report["stages"][number]>();
-  for (const { stage, tookMs, phase } of nodes) {
-    const total = stages.get(stage) ?? { stage, tookMs: 0, nodes: 0, cached: 0 };
+  for (const { stage, tookMs, phase, peakBytes } of nodes) {
+    const total: Report["stages"][number] = stages.get(stage) ?? { stage, tookMs: 0, nodes: 0, cached: 0 };
     total.tookMs += tookMs ?? 0;
     total.nodes += 1;
+    total.peakBytes = most([total.peakBytes, peakBytes]);
     if (phase === "cached") total.cached += 1;
     stages.set(stage, total);
   }

@@ -21,13 +21,17 @@ export interface NodeState {
   /** A data URL of the picture so far, while sampling. */
   preview?: string;
   images: ImageRef[];
+  texts: string[];
   error?: string;
 }
 
 export interface JobView {
   id: string;
   status: JobStatus;
+  /** Its place in the queue. */
   number: number;
+  /** How many jobs there have been up to this one: what it is called. */
+  ordinal?: number;
   nodes: Map<string, NodeState>;
   nodesTotal: number;
   nodesDone: number;
@@ -56,9 +60,12 @@ export interface JobEvent {
   max?: number;
   mime?: string;
   data?: string;
-  ui?: { images?: ImageRef[] };
+  ui?: { images?: ImageRef[]; text?: string[] | string };
+  stage?: string;
+  peak_bytes?: number;
   error?: JobError | string;
   number?: number;
+  ordinal?: number;
 }
 
 const EPHEMERAL = new Set(["node_progress", "preview"]);
@@ -83,7 +90,7 @@ export function newJob(id: string, number = 0): JobView {
 function nodeOf(job: JobView, nodeId: string): NodeState {
   let state = job.nodes.get(nodeId);
   if (!state) {
-    state = { phase: "queued", images: [] };
+    state = { phase: "queued", images: [], texts: [] };
     job.nodes.set(nodeId, state);
   }
   return state;
@@ -151,12 +158,14 @@ function recount(job: JobView): void {
 function nodeDone(job: JobView, event: JobEvent, nowMs: number): void {
   if (event.node_id === undefined) return;
   const images = event.ui?.images ?? [];
+  const texts = [event.ui?.text ?? []].flat();
   for (const node of statesOf(job, event.node_id)) {
     // A cached node also reports done, with the pictures it made before.
     if (node.phase !== "cached") node.phase = "done";
     node.preview = undefined;
     node.finishedAtMs = event.at_ms ?? nowMs;
     if (images.length > 0) node.images = images;
+    if (texts.length > 0) node.texts = texts;
   }
   recount(job);
   if (images.length === 0) return;
@@ -178,7 +187,11 @@ export function applyEvent(job: JobView, event: JobEvent, nowMs: number): boolea
   switch (event.kind) {
     case "queued":
       job.createdAtMs = atMs;
+      job.ordinal = event.ordinal ?? job.ordinal;
       if (event.number !== undefined) job.number = event.number;
+      return true;
+    case "moved":
+      job.number = event.number ?? job.number;
       return true;
     case "started":
       job.status = "running";
@@ -230,23 +243,30 @@ function mergeOutputs(job: JobView, outputs: JobOutput[]): void {
     byNode.set(node_id, [...(byNode.get(node_id) ?? []), { filename, subfolder, type }]);
   }
   for (const [id, images] of byNode) {
-    for (const node of statesOf(job, id)) {
-      node.images = images;
-      if (node.phase === "queued" || node.phase === "running") node.phase = "done";
-    }
+    for (const node of statesOf(job, id)) showed(node).images = images;
   }
+}
+
+/** What shows something has been run. */
+function showed(node: NodeState): NodeState {
+  if (node.phase === "queued" || node.phase === "running") node.phase = "done";
+  return node;
 }
 
 /** Folds a snapshot of `/v1/jobs/:id` into a job: it wins over everything seen before. */
 export function applySnapshot(job: JobView, snapshot: Job, nowMs: number): void {
   const wasTerminal = isTerminal(job.status);
   job.number = snapshot.number;
+  job.ordinal = snapshot.ordinal ?? job.ordinal;
   job.nodesTotal = snapshot.nodes_total;
   job.nodesDone = snapshot.nodes_done;
   job.createdAtMs = snapshot.created_at_ms;
   job.startedAtMs = snapshot.started_at_ms;
   job.finishedAtMs = snapshot.finished_at_ms;
   if (snapshot.outputs?.length > 0) mergeOutputs(job, snapshot.outputs);
+  for (const { node_id, text } of snapshot.texts ?? []) {
+    for (const node of statesOf(job, node_id)) showed(node).texts = text;
+  }
   if (wasTerminal) return;
   if (snapshot.status === "failed") {
     fail(job, toError(snapshot.error), snapshot.finished_at_ms ?? nowMs);

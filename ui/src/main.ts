@@ -2,6 +2,7 @@
 
 import "@comfyorg/litegraph/style.css";
 import "./styles/index.css";
+import { addNode } from "./addnode";
 import { editor, graph, store } from "./app";
 import { startCanvas } from "./canvas";
 import { startClipboard } from "./clipboard";
@@ -69,6 +70,6 @@ async function start(): Promise<void> {
 }
 
 // For the console and for tests: what the page works with.
-Object.assign(window, { comfy: { store, graph, editor } });
+Object.assign(window, { comfy: { store, graph, editor, addNode } });
 
 start().catch((error: Error) => toast("error", `The page did not start: ${error.message}`));

@@ -5,7 +5,7 @@ import { arrange } from "./arrange";
 import { editor, store } from "./app";
 import { ComfyNode, MODE } from "./nodes";
 import { uploadInput, viewInputPicture } from "./uploads";
-import { makeSubgraph } from "./subgraphs";
+import { enter, makeSubgraph } from "./subgraphs";
 import { openMaskEditor } from "./ui/maskeditor";
 import { openSearch } from "./ui/search";
 import { fitView } from "./view";
@@ -50,7 +50,7 @@ function nodeMenu(canvas: LGraphCanvas, node: LGraphNode): unknown[] {
   };
   const loads = node instanceof ComfyNode && uploadInput(node) !== undefined;
   return [
-    ...(node instanceof SubgraphNode ? [{ content: "Open the subgraph", callback: () => canvas.openSubgraph(node.subgraph) }, null] : []),
+    ...(node instanceof SubgraphNode ? [{ content: "Open the subgraph", callback: () => enter(node) }, null] : []),
     ...(loads ? [
       { content: "Draw a mask…", callback: () => openMaskEditor(node) },
       { content: "View the picture", callback: () => viewInputPicture(node) },

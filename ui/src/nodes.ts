@@ -15,8 +15,10 @@ import { everyNode, pathId } from "./subgraphs";
 import { showInputPicture, uploadButton } from "./uploads";
 import { ComboField } from "./widgets/combo";
 import { NumberField } from "./widgets/number";
+import { Growth } from "./widgets/growth";
 import { PictureArea } from "./widgets/picture";
 import { TextField } from "./widgets/text";
+import { TextResult } from "./widgets/textresult";
 import { alignValues, CONTROL_MODES, CONTROL_NAME, defaultValue, type Numeric } from "./widgets/values";
 
 /** Node types that exist in the editor only; the server drops or follows them. */
@@ -28,13 +30,17 @@ export const MODE = { always: 0, mute: 2, bypass: 4 } as const;
 /** Every node of the page: a drawn state, a place for pictures, and slots from its definition. */
 export class ComfyNode extends LGraphNode {
   static spec: NodeSpec | undefined;
+  growth: Growth;
   pictures: PictureArea;
+  texts: TextResult;
   onPicture: ((index: number) => void) | undefined;
 
   constructor(title: string, type: string) {
     super(title, type);
     this.serialize_widgets = true;
-    this.pictures = new PictureArea(this);
+    this.growth = new Growth(this);
+    this.pictures = new PictureArea(this, this.growth);
+    this.texts = new TextResult(this, this.growth);
     Object.assign(this.strokeStyles, {
       state: () => stateStroke(this),
     });
@@ -61,15 +67,16 @@ export class ComfyNode extends LGraphNode {
   }
 
   override onDrawForeground(ctx: CanvasRenderingContext2D): void {
-    if (this.spec?.output_node && !this.collapsed) drawEmptyFrame(this, ctx);
+    const isEmpty = this.pictures.shown.length === 0 && this.texts.shown === "";
+    if (isEmpty && this.spec?.output_node && !this.collapsed && !editor().low_quality) drawEmptyFrame(this, ctx);
   }
 
   override onSerialize(data: ISerialisedNode): void {
-    data.size = [this.size[0], this.pictures.restingHeight];
+    data.size = [this.size[0], this.growth.restingHeight];
   }
 
   override onResize(): void {
-    if (isEditing() && editor().resizing_node === this) this.pictures.resizedByHand();
+    if (isEditing() && editor().resizing_node === this) this.growth.resizedByHand();
   }
 
   override onWidgetChanged(): void {
@@ -111,6 +118,7 @@ function makeWidget(node: LGraphNode, name: string, spec: WidgetSpec): IBaseWidg
     case "combo": {
       const combo = new ComboField(name, spec.options, value as string, node);
       combo.open = spec.open ?? false;
+      if (spec.folder === "checkpoints") combo.cover = (name) => store.coverOf(name);
       return combo as IBaseWidget;
     }
     case "bool":
@@ -150,6 +158,7 @@ function build(node: ComfyNode, spec: NodeSpec): void {
     const shape = output.is_list ? RenderShape.GRID : undefined;
     node.addOutput(output.name, output.type, shape === undefined ? {} : { shape });
   }
+  node.addCustomWidget(node.texts as IBaseWidget);
   node.addCustomWidget(node.pictures as IBaseWidget);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(width, 240), height]);

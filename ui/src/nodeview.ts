@@ -33,7 +33,8 @@ export function messagesOf(node: LGraphNode): string[] {
   return error ? [error, ...problemsOf(node)] : problemsOf(node);
 }
 
-function phaseOf(node: LGraphNode): Phase | undefined {
+/** The state of a node for all to show; a node with problems has failed before it ran. */
+export function phaseOf(node: LGraphNode): Phase | undefined {
   return problemsOf(node).length > 0 ? "failed" : stateOf(node)?.phase;
 }
 
@@ -63,7 +64,8 @@ function badgeText(node: LGraphNode, phase: Phase): string {
   return LABEL[phase];
 }
 
-export function drawTitleBadge(node: LGraphNode, ctx: CanvasRenderingContext2D): void {
+/** `reserved`: what stands at the right end of the title. */
+export function drawTitleBadge(node: LGraphNode, ctx: CanvasRenderingContext2D, reserved = 0): void {
   const phase = phaseOf(node);
   if (!phase) return;
   const text = badgeText(node, phase);
@@ -71,7 +73,7 @@ export function drawTitleBadge(node: LGraphNode, ctx: CanvasRenderingContext2D):
   ctx.font = canvasFont(11, "600");
   const width = ctx.measureText(text).width + 14;
   const height = 17;
-  const x = node.renderingSize[0] - width - 8;
+  const x = node.renderingSize[0] - width - 8 - reserved;
   const y = -LiteGraph.NODE_TITLE_HEIGHT + (LiteGraph.NODE_TITLE_HEIGHT - height) / 2;
   // A long title ends before the badge.
   ctx.fillStyle = node.renderingColor;
@@ -103,7 +105,8 @@ const FRAME_MIN = 80;
 
 /** Where the picture of an output node will be, while there is none. */
 export function drawEmptyFrame(node: LGraphNode, ctx: CanvasRenderingContext2D): void {
-  const fields = (node.widgets ?? []).filter((widget) => widget.type !== "custom" || widget.computedHeight);
+  // Results have their own fields, which are empty now.
+  const fields = (node.widgets ?? []).filter(({ name }) => !name.startsWith("$$"));
   const last = fields.at(-1);
   const top = (last ? last.y + (last.computedHeight ?? LiteGraph.NODE_WIDGET_HEIGHT) : 40) + 8;
   const [width, height] = [node.size[0] - 20, node.size[1] - top - 10];
@@ -118,7 +121,8 @@ export function drawEmptyFrame(node: LGraphNode, ctx: CanvasRenderingContext2D):
   ctx.fillStyle = palette.dim;
   ctx.textAlign = "center";
   ctx.font = canvasFont(12);
-  ctx.fillText("The picture appears here", 10 + width / 2, top + height / 2 + 4);
+  const what = node.inputs.some(({ type }) => type === "IMAGE") ? "picture" : "result";
+  ctx.fillText(`The ${what} appears here`, 10 + width / 2, top + height / 2 + 4);
   ctx.restore();
 }
 

@@ -1,7 +1,7 @@
 /** Puts previews and results of the painted job onto the nodes. */
 
 import { viewUrl } from "./api";
-import { graph, store } from "./app";
+import { editor, graph, store } from "./app";
 import { ComfyNode } from "./nodes";
 import { uploadInput } from "./uploads";
 import { everyNode, pathId } from "./subgraphs";
@@ -9,8 +9,10 @@ import { openLightbox } from "./ui/lightbox";
 
 const previewing = new WeakSet<ComfyNode>();
 
-function update(node: ComfyNode): void {
+/** `anew`: the node stands for another one than before, so nothing of that may stay. */
+function update(node: ComfyNode, anew: boolean): void {
   const state = store.paintedJob()?.nodes.get(pathId(node));
+  if (anew || (state && state.texts.length > 0)) node.texts.show(state?.texts ?? []);
   if (state?.preview) {
     previewing.add(node);
     node.pictures.show([state.preview]);
@@ -25,12 +27,18 @@ function update(node: ComfyNode): void {
     return;
   }
   // Results of the last run stay until new ones replace them; previews go at once.
-  if (previewing.delete(node) && uploadInput(node) === undefined) node.pictures.show([]);
+  if ((previewing.delete(node) || anew) && uploadInput(node) === undefined) node.pictures.show([]);
 }
 
 export function startPictures(): void {
   store.on("jobs", () => {
-    for (const node of everyNode()) if (node instanceof ComfyNode) update(node);
+    for (const node of everyNode()) if (node instanceof ComfyNode) update(node, false);
     graph.setDirtyCanvas(true, false);
+  });
+  const canvas = editor();
+  // Each use of a subgraph has results of its own, for the same nodes.
+  canvas.canvas.addEventListener("litegraph:set-graph", () => {
+    if ((canvas.graph as unknown) === graph) return;
+    for (const node of canvas.graph?.nodes ?? []) if (node instanceof ComfyNode) update(node, true);
   });
 }

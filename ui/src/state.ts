@@ -59,6 +59,11 @@ export class Store {
     for (const topic of topics) this.listeners.get(topic)?.forEach((listener) => listener());
   }
 
+  /** The picture of a checkpoint, where it has one. */
+  coverOf(name: string): string | undefined {
+    return this.checkpoints.find((checkpoint) => checkpoint.name === name)?.cover;
+  }
+
   job(id: string): JobView {
     let job = this.jobs.get(id);
     if (!job) {

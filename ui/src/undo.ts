@@ -1,11 +1,10 @@
 /** Undo and redo: settled states of the workflow are remembered as text. */
 
-import type { LGraph } from "@comfyorg/litegraph";
 import { editor, graph, store } from "./app";
 import { parse, stringify } from "./bigjson";
 import { isEditorOpen } from "./editor";
 import { session } from "./session";
-import { wayTo } from "./subgraphs";
+import { currentWay, goInto, wayOf } from "./subgraphs";
 import { UndoLog } from "./undolog";
 import { show } from "./workflow";
 
@@ -46,16 +45,11 @@ function restore(state: string | undefined): void {
   if (state === undefined || !log) return;
   const canvas = editor();
   const selected = Object.keys(canvas.selected_nodes).map(Number);
-  const within = canvas.graph === graph ? undefined : wayTo(canvas.graph as unknown as LGraph)?.map(({ id }) => id);
+  const within = currentWay().map(({ id }) => id);
   show(parse(state));
-  let view: LGraph = graph;
-  for (const id of within ?? []) {
-    const holder = view.getNodeById(id);
-    if (!holder?.isSubgraphNode()) break;
-    view = holder.subgraph as unknown as LGraph;
-  }
-  if (view !== graph) canvas.setGraph(view);
-  const nodes = selected.map((id) => view.getNodeById(id)).filter((node) => node != null);
+  const way = wayOf(within);
+  if (way && way.length > 0) goInto(way);
+  const nodes = selected.map((id) => canvas.graph?.getNodeById(id)).filter((node) => node != null);
   if (nodes.length > 0) canvas.selectItems(nodes);
   session.settled(state);
   store.emit("jobs");

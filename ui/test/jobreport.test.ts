@@ -9,7 +9,7 @@ vi.stubGlobal("sessionStorage", { getItem: () => null, setItem: () => undefined 
 vi.stubGlobal("localStorage", { getItem: () => null, setItem: () => undefined });
 const { factsOf, seedsOf } = await import("../src/metadata");
 const { asApiGraph } = await import("../src/apiformat");
-const { newPlace } = await import("../src/queueorder");
+const { neighbour } = await import("../src/queueorder");
 
 const about = { type: (id: string) => `T${id}`, stage: (type: string) => (type === "T9" ? "image" : "sampler") };
 const at = (at_ms: number, kind: string, extra: Partial<JobEvent> = {}): JobEvent => ({ job_id: "j", at_ms, kind, ...extra });
@@ -37,6 +37,21 @@ describe("the report of a job", () => {
     ];
     expect(report(failed, about).nodes[0]).toMatchObject({ phase: "failed", fromMs: 500, tookMs: 200 });
   });
+  test("memory is that of the run, per node and stage, and absent where nobody measured", () => {
+    const measured = [
+      at(0, "started"), at(0, "cached", { nodes: ["1"] }),
+      at(10, "node_started", { node_id: "2" }), at(20, "node_done", { node_id: "2", stage: "gpu", peak_bytes: 300 }),
+      at(20, "node_started", { node_id: "3" }), at(30, "node_done", { node_id: "3", stage: "gpu", peak_bytes: 200 }),
+      at(30, "node_started", { node_id: "9" }), at(40, "node_done", { node_id: "9" }),
+    ];
+    const made = report(measured, about);
+    expect(made.peakBytes).toBe(300);
+    expect(made.nodes.map(({ id, stage, peakBytes }) => [id, stage, peakBytes])).toEqual([
+      ["1", "sampler", undefined], ["2", "gpu", 300], ["3", "gpu", 200], ["9", "image", undefined],
+    ]);
+    expect(made.stages.map(({ stage, peakBytes }) => [stage, peakBytes])).toEqual([["sampler", undefined], ["gpu", 300], ["image", undefined]]);
+    expect(report(events, about).peakBytes).toBeUndefined();
+  });
   test("nothing known yet is no error", () => {
     expect(report([], about)).toEqual({ waitedMs: undefined, ranMs: undefined, nodes: [], stages: [] });
   });
@@ -60,12 +75,12 @@ describe("what a graph says of its picture", () => {
   });
 });
 
-test.each<[number[], number, "up" | "front", number | undefined]>([
-  [[1, 2, 3], 2, "up", 1.5],
-  [[1, 2, 3], 1, "up", 0],
-  [[1, 2, 3], 2, "front", 0],
-  [[1, 2, 3], 0, "up", undefined],
-  [[], -1, "front", undefined],
-])("in the queue %o the job at %i goes %s to %s", (numbers, index, to, wanted) => {
-  expect(newPlace(numbers, index, to)).toBe(wanted);
+test.each<[string, number, string | null]>([
+  ["c", 0, "a"],
+  ["c", 1, "b"],
+  ["a", 1, "c"],
+  ["a", 2, null],
+  ["x", 9, null],
+])("job %s comes to stand at %i before %s", (id, index, before) => {
+  expect(neighbour(["a", "b", "c"], id, index)).toBe(before);
 });

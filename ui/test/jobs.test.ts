@@ -61,6 +61,25 @@ describe("events", () => {
     const job = feed(started("5"), event("node_started", { node_id: "5:12" }));
     expect(phases(job)).toEqual({ 5: "running", "5:12": "running" });
   });
+
+  test("what a node says in words stays on it, from events and from snapshots", () => {
+    const job = feed(started("1"), event("node_started", { node_id: "1" }), event("node_done", { node_id: "1", ui: { text: ["a", "b"] } }));
+    expect(job.nodes.get("1")?.texts).toEqual(["a", "b"]);
+    feed(job, event("node_done", { node_id: "5:2", ui: { text: "alone" } }));
+    expect(job.nodes.get("5:2")?.texts).toEqual(["alone"]);
+    const late = newJob("j");
+    const texts = [{ node_id: "1", text: ["a"] }];
+    applySnapshot(late, { id: "j", status: "completed", number: 1, ordinal: 7, nodes_total: 1, nodes_done: 1, outputs: [], texts }, 0);
+    expect(late.nodes.get("1")).toMatchObject({ phase: "done", texts: ["a"] });
+    expect(late.ordinal).toBe(7);
+  });
+
+  test("a moved job keeps its name and the time it was handed in", () => {
+    const job = feed(newJob("j"), event("queued", { number: 3, ordinal: 4 }));
+    const created = job.createdAtMs;
+    feed(job, event("moved", { number: 1.5 }));
+    expect(job).toMatchObject({ number: 1.5, ordinal: 4, createdAtMs: created, status: "queued" });
+  });
 });
 
 describe("snapshots", () => {

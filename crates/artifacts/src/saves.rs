@@ -4,7 +4,8 @@
 //! adding more. So the chosen names are written down, durably, before the files are; a later attempt for the same
 //! job and node adopts them.
 
-use crate::folders::{Folder, FolderError, Folders, NamedFile, move_new, replace, tempname, write_new};
+use crate::folders::{Folder, FolderError, Folders, NamedFile, move_new, replace, write_new};
+use crate::scratch::{Scratch, remove_left_over};
 use comfy_graph::Digest;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ pub struct Saves {
     choosing: Mutex<()>,
 }
 
+/// Where it is written down, below the other notes, which files are being written.
+const SCRATCH_NOTES: &str = "scratch";
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     files: Vec<NamedFile>,
@@ -35,7 +39,8 @@ struct Manifest {
 }
 
 impl Saves {
-    /// Keeps its notes under `<artifacts root>/saves`. Notes older than a week are removed: no job runs that long.
+    /// Keeps its notes under `<artifacts root>/saves`. Notes older than a week are removed: no job runs that long. So is
+    /// what a killed process left half written.
     ///
     /// # Errors
     /// When the folder cannot be made.
@@ -43,6 +48,7 @@ impl Saves {
         let manifests = artifacts_root.join("saves");
         std::fs::create_dir_all(&manifests).map_err(|source| io("saves", source))?;
         remove_older_than(&manifests, Duration::from_secs(7 * 24 * 3600));
+        remove_left_over(&manifests.join(SCRATCH_NOTES))?;
         Ok(Self { folders, manifests, choosing: Mutex::new(()) })
     }
 
@@ -95,8 +101,8 @@ impl Saves {
     pub fn scratch(&self, series: &Series<'_>) -> Result<Scratch, FolderError> {
         let subfolder = series.prefix.rsplit_once('/').map_or("", |(subfolder, _)| subfolder);
         let directory = self.folders.directory(series.folder, subfolder)?;
-        std::fs::create_dir_all(&directory).map_err(|source| io(subfolder, source))?;
-        Ok(Scratch(tempname(&directory.join("scratch"))))
+        Scratch::create(&self.manifests.join(SCRATCH_NOTES), &directory)
+            .map_err(|source| io(subfolder, source))
     }
 
     /// As [`Saves::save`] for one file that has been written already.
@@ -112,7 +118,7 @@ impl Saves {
         let digest_of = |path: &Path| {
             std::fs::File::open(path).and_then(Digest::of_reader).map_err(|source| io(series.prefix, source))
         };
-        let (note, digest) = (self.note(key), digest_of(&scratch.0)?);
+        let (note, digest) = (self.note(key), digest_of(scratch.path())?);
         let _guard = self.choosing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let earlier = std::fs::read(&note).ok().and_then(|b| serde_json::from_slice::<Manifest>(&b).ok());
         let digests = vec![digest];
@@ -123,7 +129,7 @@ impl Saves {
         for beyond in 1.. {
             write_note(&note, &manifest)?;
             let path = self.folders.path(&manifest.files[0])?;
-            match move_new(&scratch.0, &path) {
+            match move_new(scratch.path(), &path) {
                 Ok(()) => break,
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     if digest_of(&path)? == manifest.digests[0] {
@@ -176,23 +182,6 @@ impl Saves {
             }
         }
         Ok(true)
-    }
-}
-
-/// A file on its way to [`Saves::save_file`]; what is left of it goes with this value.
-#[derive(Debug)]
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Usually it has its new name by now and nothing is left.
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -19,7 +19,7 @@ pub mod vae;
 pub mod vision;
 
 pub use blocks::{
-    AttentionMap, ControlSignals, FreeU, Gligen, GroundedBox, Grounding, HyperTile, HyperTileRun,
+    AttentionMap, ControlSignals, DeepShrink, FreeU, Gligen, GroundedBox, Grounding, HyperTile, HyperTileRun,
     Hypernetwork, MiddleAttention, Unet, UnetChanges, UsedHypernetwork,
 };
 pub use error::{Error, Result};

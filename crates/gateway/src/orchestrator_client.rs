@@ -128,6 +128,12 @@ impl Orchestrator {
         self.call(self.client.clone().cancel_job(request)).await
     }
 
+    /// Moves a job that waits before another one, or to the end of the queue.
+    pub async fn move_job(&self, id: &str, before: Option<String>) -> Result<pb::Job, ApiError> {
+        let request = pb::MoveJobRequest { job_id: id.into(), before_job_id: before.unwrap_or_default() };
+        self.call(self.client.clone().move_job(request)).await?.job.ok_or_else(|| unknown_job(id))
+    }
+
     pub async fn delete(&self, request: pb::DeleteJobsRequest) -> Result<u32, ApiError> {
         Ok(self.call(self.client.clone().delete_jobs(request)).await?.deleted)
     }
@@ -156,9 +162,16 @@ impl Orchestrator {
 
     /// What the author of a model file wrote into it.
     pub async fn model_metadata(&self, folder: &str, name: &str) -> Result<Value, ApiError> {
-        let request = GetModelMetadataRequest { folder: folder.into(), name: name.into() };
+        let request = GetModelMetadataRequest { folder: folder.into(), name: name.into(), cover: false };
         let answer = self.call(self.client.clone().get_model_metadata(request)).await?;
         Ok(object_or_empty(&answer.metadata_json))
+    }
+
+    /// The picture beside a model file or, where there is none, what its author wrote into the file.
+    pub async fn model_cover(&self, folder: &str, name: &str) -> Result<(Vec<u8>, Value), ApiError> {
+        let request = GetModelMetadataRequest { folder: folder.into(), name: name.into(), cover: true };
+        let answer = self.call(self.client.clone().get_model_metadata(request)).await?;
+        Ok((answer.cover, object_or_empty(&answer.metadata_json)))
     }
 
     pub async fn free_memory(&self, request: pb::FreeMemoryRequest) -> Result<(), ApiError> {

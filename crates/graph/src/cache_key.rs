@@ -59,6 +59,10 @@ fn node_digest(node: &ValidNode, upstream: &HashMap<&NodeId, Digest>) -> Option<
         bytes.text(name);
         match input {
             Input::Literal(literal) => bytes.literal(literal),
+            Input::Value(value) => {
+                bytes.tag(b'V');
+                bytes.text(&serde_json::to_string(value).ok()?);
+            }
             Input::Link(link) => {
                 bytes.tag(b'L');
                 bytes.text(upstream.get(&link.node)?.as_str());

@@ -62,6 +62,15 @@ pub struct CachedNode {
     pub ui_json: Option<String>,
 }
 
+/// What a node took of the memory of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeMemory {
+    pub stage: String,
+    /// The most that the stage's process held while the node ran; `None` when the stage did not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
+}
+
 /// Why a job failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
@@ -77,6 +86,13 @@ pub struct JobError {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum JobEventKind {
     Queued {
+        number: f64,
+        /// How many jobs there have been up to this one; 0 in events of earlier versions.
+        #[serde(default)]
+        ordinal: u64,
+    },
+    /// The job waits at another place now.
+    Moved {
         number: f64,
     },
     Started,
@@ -100,6 +116,8 @@ pub enum JobEventKind {
         node: NodeRef,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ui_json: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory: Option<NodeMemory>,
     },
     /// The node, or one element of it, was not run because an input had no value. The job goes on.
     NodeBlocked {
@@ -140,4 +158,23 @@ pub struct JobEvent {
     /// Jobs queued or running after this event.
     pub queue_remaining: u32,
     pub kind: JobEventKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_earlier_versions_are_read() {
+        let read = |text: &str| serde_json::from_str::<JobEventKind>(text).unwrap();
+        let node = NodeRef { id: "9".into(), class: "SaveImage".into() };
+        assert_eq!(
+            read(r#"{"kind":"queued","number":3.0}"#),
+            JobEventKind::Queued { number: 3.0, ordinal: 0 }
+        );
+        assert_eq!(
+            read(r#"{"kind":"node_done","node":{"id":"9","class":"SaveImage"}}"#),
+            JobEventKind::NodeDone { node, ui_json: None, memory: None }
+        );
+    }
 }

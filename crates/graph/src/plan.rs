@@ -3,10 +3,11 @@
 //! A group is as large as it can be, because everything inside it stays in the memory of one stage. Only values
 //! that leave a group, and values that cost little to keep, are published.
 
+use crate::event::NodeMemory;
 use crate::{Input, Link, NodeId, ValidGraph, ValidNode, Value};
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What is kept of a node that has run: its published slots and what it shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct NodeResult {
     pub outputs: BTreeMap<u32, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ui_json: Option<String>,
+    /// What running it took; known only of the run that made the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<NodeMemory>,
 }
 
 /// What has to run, and what does not.
@@ -23,6 +27,8 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// Every node of the graph that has a known result and need not run, in graph order.
     pub cached: IndexMap<NodeId, NodeResult>,
+    /// Whether more has to run than is planned: what that is depends on what planned nodes ask for or expand to.
+    pub is_partial: bool,
 }
 
 /// Nodes that one stage runs in one call.
@@ -45,6 +51,8 @@ pub struct PlannedNode {
     pub id: NodeId,
     pub class: String,
     pub inputs: IndexMap<String, Binding>,
+    /// Linked inputs that are left out until the node asks for them.
+    pub pending: BTreeSet<String>,
     /// Slots whose values must outlive the call.
     pub publish: BTreeSet<u32>,
 }
@@ -64,18 +72,22 @@ pub enum Binding {
 ///
 /// A node is left out when its known result holds every slot that running nodes take from it; an output node is
 /// left out when its result is known. Everything else that an output depends on runs exactly once.
+///
+/// What depends on a node that is undecided (see [`ValidNode::is_undecided`]) is left for a later plan.
 pub fn plan(graph: &ValidGraph, known: &IndexMap<NodeId, NodeResult>) -> Plan {
-    let running = running_nodes(graph, known);
-    let cached = graph.nodes.keys().filter(|id| !running.contains(*id));
+    let wanted = running_nodes(graph, known);
+    let cached = graph.nodes.keys().filter(|id| !wanted.contains(*id));
     let cached = cached.filter_map(|id| known.get(id).map(|result| (id.clone(), result.clone()))).collect();
+    let is_partial = wanted.iter().any(|id| graph.nodes[*id].is_undecided());
+    let running = decided_nodes(graph, wanted);
     let membership = Membership::of(graph, &running);
-    let publish = published_slots(graph, &running, &membership);
+    let publish = published_slots(graph, &running, &membership, is_partial);
     let groups = membership
         .members
         .iter()
         .map(|members| build_group(graph, members, &membership, &publish, known))
         .collect();
-    Plan { groups, cached }
+    Plan { groups, cached, is_partial }
 }
 
 /// The nodes that have to run, in topological order.
@@ -92,11 +104,28 @@ fn running_nodes<'a>(graph: &'a ValidGraph, known: &IndexMap<NodeId, NodeResult>
             continue;
         }
         running.push(id);
-        for link in node.links() {
+        for link in node.needed_links() {
             wanted.entry(&link.node).or_default().insert(link.slot);
         }
     }
     running.into_iter().rev().collect()
+}
+
+/// The nodes that run whatever undecided nodes say: those that depend on none.
+fn decided_nodes<'a>(graph: &'a ValidGraph, wanted: IndexSet<&'a NodeId>) -> IndexSet<&'a NodeId> {
+    let mut left_out: HashSet<&NodeId> = HashSet::new();
+    let waits = |id: &NodeId, left_out: &HashSet<&NodeId>| {
+        graph.nodes[id].needed_links().any(|link| {
+            let is_undecided = graph.nodes[&link.node].is_undecided() && wanted.contains(&link.node);
+            is_undecided || left_out.contains(&link.node)
+        })
+    };
+    for id in &wanted {
+        if waits(id, &left_out) {
+            left_out.insert(id);
+        }
+    }
+    wanted.iter().copied().filter(|id| !left_out.contains(id)).collect()
 }
 
 /// Which group each running node belongs to.
@@ -112,7 +141,7 @@ impl<'a> Membership<'a> {
         let mut roots = DisjointSets::new(running.len());
         for (index, id) in running.iter().enumerate() {
             let node = &graph.nodes[*id];
-            for link in node.links() {
+            for link in node.needed_links() {
                 let Some(source) = running.get_index_of(&link.node) else { continue };
                 if graph.nodes[&link.node].stage == node.stage && waves[&link.node] == waves[id] {
                     roots.join(source, index);
@@ -140,7 +169,7 @@ fn waves<'a>(graph: &'a ValidGraph, running: &IndexSet<&'a NodeId>) -> HashMap<&
     for id in running {
         let node = &graph.nodes[*id];
         let wave = node
-            .links()
+            .needed_links()
             .filter_map(|link| {
                 let before = waves.get(&link.node)?;
                 Some(before + u32::from(graph.nodes[&link.node].stage != node.stage))
@@ -156,13 +185,17 @@ fn published_slots<'a>(
     graph: &'a ValidGraph,
     running: &IndexSet<&'a NodeId>,
     membership: &Membership<'a>,
+    is_partial: bool,
 ) -> HashMap<&'a NodeId, BTreeSet<u32>> {
     let mut publish: HashMap<&NodeId, BTreeSet<u32>> =
         running.iter().map(|id| (*id, cheap_slots(&graph.nodes[*id]))).collect();
-    for id in running {
-        for link in graph.nodes[*id].links() {
-            let source_group = membership.group_of.get(&link.node);
-            if source_group.is_some_and(|group| *group != membership.group_of[id])
+    // A later plan may take what a node that does not run yet, or an input that is not asked for yet, is linked to.
+    let consumers = graph.nodes.keys().filter(|id| is_partial || running.contains(*id));
+    for id in consumers {
+        let node = &graph.nodes[id];
+        for (name, link) in node.inputs.iter().filter_map(|(name, input)| Some((name, input.link()?))) {
+            let own = membership.group_of.get(id).filter(|_| !node.lazy.contains(name));
+            if membership.group_of.get(&link.node) != own
                 && let Some(slots) = publish.get_mut(&link.node)
             {
                 slots.insert(link.slot);
@@ -191,6 +224,7 @@ fn build_group(
     let mut needs = BTreeSet::new();
     let mut bind = |input: &Input| match input {
         Input::Literal(literal) => Binding::Value(Value::Literal(literal.clone())),
+        Input::Value(value) => Binding::Value(value.clone()),
         Input::Link(link) => match membership.group_of.get(&link.node) {
             Some(group) if *group == own => Binding::Local(link.clone()),
             Some(group) => {
@@ -204,8 +238,15 @@ fn build_group(
         .iter()
         .map(|id| {
             let node = &graph.nodes[*id];
-            let inputs = node.inputs.iter().map(|(name, input)| (name.clone(), bind(input))).collect();
-            PlannedNode { id: (*id).clone(), class: node.class.clone(), inputs, publish: publish[id].clone() }
+            let asked = node.inputs.iter().filter(|(name, _)| !node.lazy.contains(*name));
+            let inputs = asked.map(|(name, input)| (name.clone(), bind(input))).collect();
+            PlannedNode {
+                id: (*id).clone(),
+                class: node.class.clone(),
+                inputs,
+                pending: node.lazy.clone(),
+                publish: publish[id].clone(),
+            }
         })
         .collect();
     let stage = graph.nodes[first].stage.clone();
@@ -239,8 +280,9 @@ impl DisjointSets {
 impl Group {
     /// The part of the group that still has to run after an attempt that committed some of its nodes.
     ///
-    /// A committed node runs again only when a node that still has to run takes a slot that was not published.
-    pub fn remaining(&self, done: &HashMap<NodeId, NodeResult>) -> Group {
+    /// A committed node runs again only when a node that still has to run takes a slot that was not published. A node
+    /// of `asked` has asked for more and waits for the next plan.
+    pub fn remaining(&self, done: &IndexMap<NodeId, NodeResult>, asked: &HashSet<NodeId>) -> Group {
         let mut wanted: HashMap<&NodeId, BTreeSet<u32>> = HashMap::new();
         let mut runs: BTreeSet<&NodeId> = BTreeSet::new();
         for node in self.nodes.iter().rev() {
@@ -248,7 +290,7 @@ impl Group {
             let is_done = done
                 .get(&node.id)
                 .is_some_and(|result| slots.iter().all(|slot| result.outputs.contains_key(slot)));
-            if is_done {
+            if is_done || asked.contains(&node.id) {
                 continue;
             }
             runs.insert(&node.id);

@@ -10,10 +10,13 @@ pub use retry::RetryPolicy;
 pub use stage::{CallInput, CallNode, StageCall, StageError, StageEvent};
 
 use crate::event::{JobError, JobEventKind, NodeRef};
-use crate::plan::{Binding, Group, NodeResult, Plan, PlannedNode};
-use crate::{ErrorCode, NodeId};
+use crate::expansion::{Expansion, Replacement, expand};
+use crate::plan::{Binding, Group, NodeResult, PlannedNode, plan};
+use crate::{Catalog, ErrorCode, NodeId, ValidGraph};
+use indexmap::IndexMap;
 use retry::{Failures, Verdict};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a job machine is told.
@@ -69,8 +72,16 @@ pub enum Ending {
 /// One running job.
 #[derive(Debug)]
 pub struct Run {
+    /// Grows when nodes expand; a lazy input that was asked for is no longer lazy.
+    graph: ValidGraph,
+    catalog: Arc<Catalog>,
     slots: Vec<Slot>,
-    done: HashMap<NodeId, NodeResult>,
+    /// Whether another plan follows when every slot is done.
+    is_partial: bool,
+    /// What was known before, and what was committed since.
+    done: IndexMap<NodeId, NodeResult>,
+    /// Nodes that wait for others in their place.
+    expanded: Vec<(NodeRef, Replacement)>,
     policy: RetryPolicy,
     next_attempt: u64,
     ended: bool,
@@ -86,6 +97,8 @@ struct Slot {
     current: Option<NodeRef>,
     /// What the running attempt said about a failed node before its call ended.
     failed: Option<(NodeRef, StageError)>,
+    /// Nodes that asked for more, or put others in their place, and wait for the next plan.
+    asked: HashSet<NodeId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +115,53 @@ enum State {
 }
 
 impl Run {
-    /// Starts a planned job. Attempts are numbered from `first_attempt`, which must be larger than every attempt
-    /// that was ever made for the job.
-    pub fn start(plan: Plan, policy: RetryPolicy, first_attempt: u64) -> (Self, Vec<Effect>) {
-        let slots = plan.groups.into_iter().map(Slot::new).collect();
-        let mut run = Self { slots, done: HashMap::new(), policy, next_attempt: first_attempt, ended: false };
-        let effects = run.dispatch();
-        (run, effects)
+    /// Prepares a job and says which nodes need not run, because their results are known. Attempts are numbered from
+    /// `first_attempt`, which must be larger than every attempt that was ever made for the job. The catalog says what
+    /// the nodes are that others expand to.
+    pub fn new(
+        graph: ValidGraph,
+        known: IndexMap<NodeId, NodeResult>,
+        catalog: Arc<Catalog>,
+        policy: RetryPolicy,
+        first_attempt: u64,
+    ) -> (Self, IndexMap<NodeId, NodeResult>) {
+        let mut run = Self {
+            graph,
+            catalog,
+            slots: Vec::new(),
+            is_partial: false,
+            done: known,
+            expanded: Vec::new(),
+            policy,
+            next_attempt: first_attempt,
+            ended: false,
+        };
+        let cached = run.plan();
+        (run, cached)
+    }
+
+    /// Starts what can run.
+    pub fn start(&mut self) -> Vec<Effect> {
+        self.dispatch()
+    }
+
+    /// The graph as it is now.
+    pub fn graph(&self) -> &ValidGraph {
+        &self.graph
+    }
+
+    /// Takes results that need no work, of nodes that were not in the graph before. Results that are known stay.
+    pub fn learn(&mut self, known: IndexMap<NodeId, NodeResult>) {
+        for (id, result) in known {
+            self.done.entry(id).or_insert(result);
+        }
+    }
+
+    fn plan(&mut self) -> IndexMap<NodeId, NodeResult> {
+        let plan = plan(&self.graph, &self.done);
+        self.slots = plan.groups.into_iter().map(Slot::new).collect();
+        self.is_partial = plan.is_partial;
+        plan.cached
     }
 
     /// Takes a signal. `now` is the time since any fixed moment and never goes back.
@@ -172,6 +225,18 @@ impl Run {
             StageEvent::NodeBlocked { message, .. } => {
                 vec![Effect::Emit(JobEventKind::NodeBlocked { node: reference, message })]
             }
+            StageEvent::NodeWants { inputs, .. } => {
+                slot.current = None;
+                slot.failures.committed();
+                slot.asked.insert(reference.id.clone());
+                self.want(reference, &inputs)
+            }
+            StageEvent::NodeExpanded { expansion, .. } => {
+                slot.current = None;
+                slot.failures.committed();
+                slot.asked.insert(reference.id.clone());
+                self.expand(reference, expansion)
+            }
             StageEvent::NodeFailed { error, .. } => {
                 slot.failed = Some((reference, error));
                 Vec::new()
@@ -183,15 +248,66 @@ impl Run {
                 }
                 slot.current = None;
                 slot.failures.committed();
-                self.done.insert(reference.id.clone(), result.clone());
-                vec![Effect::Commit { node: reference, result }]
+                self.commit(reference, result)
+            }
+        }
+    }
+
+    /// Keeps a result, and those of expanded nodes that waited only for it.
+    fn commit(&mut self, node: NodeRef, result: NodeResult) -> Vec<Effect> {
+        self.done.insert(node.id.clone(), result.clone());
+        let mut effects = vec![Effect::Commit { node, result }];
+        effects.extend(
+            self.commit_expanded(|replacement, done| {
+                replacement.awaits.iter().all(|id| done.contains_key(id))
+            }),
+        );
+        effects
+    }
+
+    fn commit_expanded(
+        &mut self,
+        is_done: impl Fn(&Replacement, &IndexMap<NodeId, NodeResult>) -> bool,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        // The innermost first: an outer node may wait for one that has expanded itself.
+        while let Some(index) = self.expanded.iter().rposition(|(_, waits)| is_done(waits, &self.done)) {
+            let (node, Replacement { ui_json, .. }) = self.expanded.remove(index);
+            let result = NodeResult { ui_json, ..NodeResult::default() };
+            self.done.insert(node.id.clone(), result.clone());
+            effects.push(Effect::Commit { node, result });
+        }
+        effects
+    }
+
+    /// Lets lazy inputs of a node be made.
+    fn want(&mut self, node: NodeRef, inputs: &BTreeSet<String>) -> Vec<Effect> {
+        let known = self.graph.nodes.get_mut(&node.id);
+        let count = inputs.len();
+        let granted = known.map_or(0, |known| inputs.iter().filter(|name| known.lazy.remove(*name)).count());
+        if count == 0 || granted != count {
+            let message = "the node asked for inputs that it has or that nothing is linked to".to_owned();
+            return self.fail(JobError { code: ErrorCode::Internal, message, node: Some(node) });
+        }
+        Vec::new()
+    }
+
+    fn expand(&mut self, node: NodeRef, expansion: Expansion) -> Vec<Effect> {
+        match expand(&mut self.graph, &node.id, expansion, &self.catalog) {
+            Ok(replacement) => {
+                self.expanded.push((node, replacement));
+                Vec::new()
+            }
+            Err(error) => {
+                let message = format!("the node cannot be expanded: {error}");
+                self.fail(JobError { code: ErrorCode::Internal, message, node: Some(node) })
             }
         }
     }
 
     fn on_end(&mut self, index: usize, result: Result<(), StageError>, now: Duration) -> Vec<Effect> {
         let slot = &mut self.slots[index];
-        let left = slot.group.remaining(&self.done);
+        let left = slot.group.remaining(&self.done, &slot.asked);
         let failed = slot.failed.take();
         if left.nodes.is_empty() {
             // Also when the connection broke after the last result: nothing is left to do.
@@ -232,11 +348,17 @@ impl Run {
 
     /// Starts every group whose inputs and stage are free, or ends the job when nothing is left.
     fn dispatch(&mut self) -> Vec<Effect> {
-        if self.slots.iter().all(|slot| slot.state == State::Done) {
-            self.ended = true;
-            return vec![Effect::Finish(Ending::Succeeded)];
-        }
         let mut effects = Vec::new();
+        while self.slots.iter().all(|slot| slot.state == State::Done) {
+            if !self.is_partial {
+                self.ended = true;
+                // Nobody needs what the rest of them would have given.
+                effects.extend(self.commit_expanded(|_, _| true));
+                effects.push(Effect::Finish(Ending::Succeeded));
+                return effects;
+            }
+            self.plan();
+        }
         for index in 0..self.slots.len() {
             if !self.is_ready(index) {
                 continue;
@@ -273,6 +395,7 @@ impl Run {
             id: node.id.clone(),
             class: node.class.clone(),
             inputs: node.inputs.iter().map(|(name, binding)| (name.clone(), resolve(binding))).collect(),
+            pending: node.pending.clone(),
             publish: node.publish.clone(),
         };
         StageCall {
@@ -306,7 +429,14 @@ impl Run {
 
 impl Slot {
     fn new(group: Group) -> Self {
-        Self { group, state: State::Waiting, failures: Failures::default(), current: None, failed: None }
+        Self {
+            group,
+            state: State::Waiting,
+            failures: Failures::default(),
+            current: None,
+            failed: None,
+            asked: HashSet::new(),
+        }
     }
 }
 

@@ -17,6 +17,9 @@ pub struct NodeSpec {
     /// Whether the node takes every input as a whole list and runs once, instead of once per element.
     #[serde(default)]
     pub input_is_list: bool,
+    /// Whether the node may answer with nodes that take its place.
+    #[serde(default)]
+    pub expands: bool,
     /// Whether the node is an end of the graph, such as a node that saves.
     pub output_node: bool,
     #[serde(default)]
@@ -322,6 +325,12 @@ impl InputSpec {
 
     pub fn optional(mut self) -> Self {
         self.group = InputGroup::Optional;
+        self
+    }
+
+    /// Lets the node decide when it runs whether what is linked here is made at all.
+    pub fn lazy(mut self) -> Self {
+        self.lazy = true;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{Input, Link, ValidGraph, ValidNode};
 use indexmap::IndexMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One node of a test graph: id, stage, output types, links that fill `in0`, `in1`, ...
 pub(crate) type Row<'a> = (&'a str, &'a str, &'a [&'a str], &'a [(&'a str, u32)]);
@@ -23,6 +23,8 @@ pub(crate) fn graph(rows: &[Row<'_>], outputs: &[&str]) -> ValidGraph {
             inputs,
             output_types: sockets.iter().map(|&s| s.into()).collect(),
             output_node: outputs.contains(id),
+            lazy: BTreeSet::new(),
+            expands: false,
             fingerprint: Some(BTreeMap::new()),
         };
         ((*id).into(), node)

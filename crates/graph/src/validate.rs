@@ -11,6 +11,7 @@ mod literal;
 mod order;
 mod python;
 
+pub(crate) use check::{fingerprint, is_compatible};
 pub use error::{MAX_DEPENDENT_OUTPUTS, NodeError, NodeErrors, PromptError, Validation};
 
 use crate::workflow::{ApiGraph, ApiNode};
@@ -234,7 +235,11 @@ fn valid_graph(
     for index in order {
         let (Some(id), Some(node)) = (id_of(index), checked[index].take()) else { continue };
         let class = nodes[index].class;
+        let is_lazy = |name: &&String| class.spec.input(name).is_some_and(|input| input.lazy);
+        let linked = node.inputs.iter().filter(|(_, input)| input.link().is_some()).map(|(name, _)| name);
         let node = ValidNode {
+            lazy: linked.filter(is_lazy).cloned().collect(),
+            expands: class.spec.expands,
             class: class.spec.class.clone(),
             stage: class.stage.clone(),
             inputs: node.inputs,

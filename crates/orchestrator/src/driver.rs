@@ -6,8 +6,8 @@ use crate::results::still_usable;
 use crate::stages::CallContext;
 use crate::store::{JobRow, JobTexts, Shown, StoreError, Write};
 use comfy_graph::event::{CachedNode, JobError, JobEventKind, JobStatus, NodeRef};
-use comfy_graph::run::{Effect, Ending, RetryPolicy, Run, Signal};
-use comfy_graph::{CacheKey, Catalog, NodeId, NodeResult, ValidGraph, cache_keys, plan, validate, workflow};
+use comfy_graph::run::{Effect, Ending, RetryPolicy, Run, Signal, StageEvent};
+use comfy_graph::{CacheKey, Catalog, NodeId, NodeResult, ValidGraph, cache_keys, validate, workflow};
 use futures::StreamExt as _;
 use indexmap::IndexMap;
 use std::collections::{HashMap, HashSet};
@@ -64,18 +64,18 @@ impl Driver {
         let catalog = context.stages.refresh().await;
         let graph = current_graph(&texts, &catalog)?;
         let keys = cache_keys(&graph);
-        let known = known_results(&context, &job, &keys).await?;
-        let plan = plan(&graph, &known);
-        announce_cached(&context, &job, &graph, &plan.cached).await?;
+        let known = known_results(&context, &job.id, &keys).await?;
+        let policy = RetryPolicy { unreachable_for: context.unreachable_limit, ..RetryPolicy::default() };
+        let (mut run, cached) = Run::new(graph, known, catalog, policy, job.attempt + 1);
+        announce_cached(&context, &job, run.graph(), &cached).await?;
         let call = Arc::new(CallContext {
             job_id: job.id.clone(),
             prompt_json: texts.graph,
             extra_pnginfo_json: extra_pnginfo(&texts.extra_data),
             timeout: context.stage_timeout,
         });
-        let done = plan.cached.keys().cloned().collect();
-        let policy = RetryPolicy { unreachable_for: context.unreachable_limit, ..RetryPolicy::default() };
-        let (run, effects) = Run::start(plan, policy, job.attempt + 1);
+        let done = cached.into_keys().collect();
+        let effects = run.start();
         let driver = Self {
             context,
             id: job.id,
@@ -121,8 +121,32 @@ impl Driver {
                 };
                 self.record(vec![Write::AttemptEnded { attempt: *attempt, outcome }], None).await?;
             }
+            let expanded = match &signal {
+                Signal::Stage { event: StageEvent::NodeExpanded { node, .. }, .. } => Some(node.clone()),
+                _ => None,
+            };
             effects = self.run.on(signal, self.began.elapsed());
+            if let Some(node) = expanded {
+                self.learn(&node).await?;
+            }
         }
+    }
+
+    /// Looks up what is known of the nodes that `parent` has put in its place.
+    async fn learn(&mut self, parent: &NodeId) -> Result<(), StoreError> {
+        // What it expands to has keys of its own; an answer without values is not worth keeping for other jobs.
+        self.keys.insert(parent.clone(), None);
+        let graph = self.run.graph();
+        let new = cache_keys(graph).into_iter().filter(|(id, _)| !self.keys.contains_key(id));
+        // Nobody would be told what an output node shows if another job's result were taken for it.
+        let own_if_shown = |(id, key): (NodeId, Option<CacheKey>)| {
+            (id.clone(), if graph.nodes[&id].output_node { None } else { key })
+        };
+        let new: IndexMap<NodeId, Option<CacheKey>> = new.map(own_if_shown).collect();
+        let known = known_results(&self.context, &self.id, &new).await?;
+        self.run.learn(known);
+        self.keys.extend(new);
+        Ok(())
     }
 
     async fn carry_out(&mut self, effect: Effect) -> Result<(), StoreError> {
@@ -157,7 +181,11 @@ impl Driver {
             Effect::Commit { node, result } => {
                 self.done.insert(node.id.clone());
                 let key = self.keys.get(&node.id).cloned().flatten();
-                let kind = JobEventKind::NodeDone { node: node.clone(), ui_json: result.ui_json.clone() };
+                let kind = JobEventKind::NodeDone {
+                    node: node.clone(),
+                    ui_json: result.ui_json.clone(),
+                    memory: result.memory.clone(),
+                };
                 let writes =
                     vec![Write::Result { node, key, result }, Write::NodesDone(count(self.done.len()))];
                 self.record(writes, Some(kind)).await?;
@@ -227,10 +255,10 @@ fn current_graph(texts: &JobTexts, catalog: &Catalog) -> Result<ValidGraph, Stor
 /// Results that need no work: those committed for this job, and reusable ones of any job.
 async fn known_results(
     context: &Context,
-    job: &JobRow,
+    job_id: &str,
     keys: &IndexMap<NodeId, Option<CacheKey>>,
 ) -> Result<IndexMap<NodeId, NodeResult>, StoreError> {
-    let id = job.id.clone();
+    let id = job_id.to_owned();
     let wanted: Vec<CacheKey> = keys.values().flatten().cloned().collect();
     let (own, cached) = context
         .ledger

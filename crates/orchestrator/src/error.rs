@@ -10,6 +10,8 @@ pub enum OrchestratorError {
     Invalid(&'static str, String),
     #[error("there is no job `{0}`")]
     NoSuchJob(String),
+    #[error("job `{id}` is {status}, only jobs that wait can be ordered")]
+    NotWaiting { id: String, status: &'static str },
     #[error("{0}")]
     Unavailable(String),
     #[error("{message}")]
@@ -24,6 +26,7 @@ impl OrchestratorError {
         match self {
             Self::Invalid(..) => ErrorCode::InvalidArgument,
             Self::NoSuchJob(_) => ErrorCode::NotFound,
+            Self::NotWaiting { .. } => ErrorCode::FailedPrecondition,
             Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::Stage { code, .. } => *code,
             Self::Store(error) => error.code(),

@@ -5,7 +5,8 @@
 
 use crate::clock::now_ms;
 use crate::error::OrchestratorError;
-use crate::store::{JobRow, JobStore, NewJob, Stamp, StoreError, Submitted, Write};
+use crate::queue_order::{self, Placement};
+use crate::store::{JobFilter, JobRow, JobStore, NewJob, Stamp, StoreError, Submitted, Write};
 use comfy_graph::{JobEvent, JobEventKind, JobStatus, NodeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -204,6 +205,37 @@ impl Ledger {
         let end = Write::End { status: JobStatus::Cancelled, error: None };
         self.record(job_id, &[end], Some(JobEventKind::Cancelled { node: None }))?;
         Ok(Cancelling::Done)
+    }
+
+    /// Moves a job that waits before another one, or to the end of the queue.
+    ///
+    /// # Errors
+    /// When one of the two does not exist or does not wait.
+    pub fn move_job(&mut self, job_id: &str, before: Option<&str>) -> Result<(), OrchestratorError> {
+        for id in [Some(job_id), before].into_iter().flatten() {
+            let job = self.store.job(id, false)?.ok_or_else(|| OrchestratorError::NoSuchJob(id.into()))?;
+            if job.status != JobStatus::Queued {
+                return Err(OrchestratorError::NotWaiting { id: id.into(), status: job.status.as_str() });
+            }
+        }
+        let filter = JobFilter { statuses: vec![JobStatus::Queued], ..JobFilter::default() };
+        let (waiting, _) = self.store.jobs(&filter)?;
+        let queue: Vec<Placement> = waiting
+            .into_iter()
+            .map(|job| Placement { id: job.id, number: job.number, resumed: job.resumed })
+            .collect();
+        let order = queue_order::move_before(&queue, job_id, before, self.store.next_number()?);
+        if order.placements.is_empty() {
+            return Ok(());
+        }
+        let mut stamped = Vec::with_capacity(order.placements.len());
+        for placement in order.placements {
+            stamped.push((placement, self.stamp()?));
+        }
+        for event in self.store.place(&stamped, order.next_number)? {
+            self.publish(event);
+        }
+        Ok(())
     }
 
     /// What a job is doing now; nothing when it is not running.

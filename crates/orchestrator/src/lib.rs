@@ -11,6 +11,7 @@ mod dispatcher;
 mod driver;
 mod error;
 mod ledger;
+mod queue_order;
 pub mod results;
 mod service;
 mod stages;

@@ -129,6 +129,17 @@ impl OrchestratorService for Service {
         Ok(Response::new(pb::CancelJobResponse { job: Some(job), cancelled }))
     }
 
+    async fn move_job(
+        &self,
+        request: Request<pb::MoveJobRequest>,
+    ) -> Result<Response<pb::MoveJobResponse>, Status> {
+        let pb::MoveJobRequest { job_id, before_job_id } = request.into_inner();
+        let id = job_id.clone();
+        let before = (!before_job_id.is_empty()).then_some(before_job_id);
+        self.context.ledger.call(move |ledger| ledger.move_job(&id, before.as_deref())).await?;
+        Ok(Response::new(pb::MoveJobResponse { job: Some(self.job(&job_id).await?) }))
+    }
+
     async fn delete_jobs(
         &self,
         request: Request<pb::DeleteJobsRequest>,

@@ -6,6 +6,7 @@ mod sqlite;
 
 pub use sqlite::SqliteStore;
 
+use crate::queue_order::Placement;
 use comfy_graph::{
     CacheKey, ErrorCode, JobError, JobEvent, JobEventKind, JobStatus, NodeId, NodeRef, NodeResult,
 };
@@ -125,6 +126,8 @@ pub struct JobRow {
     pub attempt: u64,
     /// Whether an earlier process or an earlier life of this one began the job.
     pub resumed: bool,
+    /// How many jobs there have been up to this one.
+    pub ordinal: u64,
     /// Left out of plain listings.
     pub texts: Option<JobTexts>,
 }
@@ -214,6 +217,17 @@ pub trait JobStore: Send {
         writes: &[Write],
         event: Option<(Stamp, JobEventKind)>,
     ) -> Result<Option<JobEvent>, StoreError>;
+
+    /// The number that the next job takes at the end of the queue.
+    fn next_number(&self) -> Result<f64, StoreError>;
+
+    /// Gives jobs other places in the queue, all or none, and writes their `Moved` events. `next_number` is what
+    /// [`JobStore::next_number`] answers from then on.
+    fn place(
+        &mut self,
+        placements: &[(Placement, Stamp)],
+        next_number: f64,
+    ) -> Result<Vec<JobEvent>, StoreError>;
 
     /// Puts every running job back into the queue, before all others. Returns how many.
     fn requeue_running(&mut self) -> Result<u32, StoreError>;

@@ -54,7 +54,7 @@ pub async fn submit(
     let submitted = context.ledger.call(move |ledger| ledger.submit(&job)).await;
     let number = match submitted.map_err(OrchestratorError::Store)? {
         Submitted::New(event) => match event.kind {
-            comfy_graph::JobEventKind::Queued { number } => number,
+            comfy_graph::JobEventKind::Queued { number, .. } => number,
             _ => 0.0,
         },
         // The same key arrived twice at the same time.

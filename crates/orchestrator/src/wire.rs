@@ -43,6 +43,7 @@ pub fn job(snapshot: Snapshot) -> pb::Job {
         extra_data_json: texts.extra_data,
         output_nodes: texts.output_nodes.into_iter().map(|node| node.0).collect(),
         durable_events: events.into_iter().map(event).collect(),
+        ordinal: job.ordinal,
     }
 }
 
@@ -88,7 +89,8 @@ pub fn event(event: JobEvent) -> pb::JobEvent {
 fn kind(kind: JobEventKind) -> pb::job_event::Kind {
     use pb::job_event::Kind;
     match kind {
-        JobEventKind::Queued { number } => Kind::Queued(pb::Queued { number }),
+        JobEventKind::Queued { number, ordinal } => Kind::Queued(pb::Queued { number, ordinal }),
+        JobEventKind::Moved { number } => Kind::Moved(pb::Moved { number }),
         JobEventKind::Started => Kind::Started(pb::Started {}),
         JobEventKind::Cached { nodes } => {
             let nodes = nodes.into_iter().map(|cached| pb::CachedNode {
@@ -107,11 +109,17 @@ fn kind(kind: JobEventKind) -> pb::job_event::Kind {
         JobEventKind::Preview { node, mime, data } => {
             Kind::Preview(pb::Preview { node_id: node.0, mime, data })
         }
-        JobEventKind::NodeDone { node, ui_json } => Kind::NodeDone(pb::NodeDone {
-            node_id: node.id.0,
-            class: node.class,
-            ui_json: ui_json.unwrap_or_default(),
-        }),
+        JobEventKind::NodeDone { node, ui_json, memory } => {
+            let (stage, peak_bytes) =
+                memory.map(|memory| (memory.stage, memory.peak_bytes)).unwrap_or_default();
+            Kind::NodeDone(pb::NodeDone {
+                node_id: node.id.0,
+                class: node.class,
+                ui_json: ui_json.unwrap_or_default(),
+                stage,
+                peak_bytes: peak_bytes.unwrap_or_default(),
+            })
+        }
         JobEventKind::NodeBlocked { node, message } => {
             Kind::NodeBlocked(pb::NodeBlocked { node_id: node.id.0, class: node.class, message })
         }

@@ -141,6 +141,7 @@ impl From<&NodeSpec> for pb::NodeSpec {
             experimental: spec.experimental,
             not_cacheable: spec.not_cacheable,
             input_is_list: spec.input_is_list,
+            expands: spec.expands,
         }
     }
 }
@@ -161,6 +162,7 @@ impl TryFrom<pb::NodeSpec> for NodeSpec {
             experimental: spec.experimental,
             not_cacheable: spec.not_cacheable,
             input_is_list: spec.input_is_list,
+            expands: spec.expands,
         })
     }
 }
@@ -374,6 +376,7 @@ mod tests {
             outputs: vec![OutputSpec::of("LATENT"), OutputSpec::of("IMAGE").list()],
             output_node: true,
             input_is_list: true,
+            expands: true,
             ..NodeSpec::default()
         };
         assert_eq!(NodeSpec::try_from(pb::NodeSpec::from(&spec)).unwrap(), spec);

@@ -3,10 +3,8 @@
 //! A node is one `impl Node` in `nodes/<category>.rs` and its line in that file's `NODES`.
 
 mod config;
-mod file_prefix;
 mod nodes;
 mod pictures;
-mod python_json;
 mod python_regex;
 mod state;
 

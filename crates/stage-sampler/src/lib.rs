@@ -2,6 +2,7 @@
 
 pub mod config;
 mod control;
+mod covers;
 mod error;
 mod memory;
 mod model_cache;

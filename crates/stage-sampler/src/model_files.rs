@@ -1,6 +1,7 @@
 //! The model files on disk: which there are, what their headers say, which are offered.
 
 use crate::config::{Config, PipelineKind, WordList};
+use crate::covers;
 use crate::model_folders::{
     CHECKPOINTS, CLIP_VISION, CONTROLNETS, EMBEDDINGS, GLIGEN, HYPERNETWORKS, LORAS, STYLE_MODELS,
     TEXT_ENCODERS, UPSCALERS, VAE_APPROX, VAES,
@@ -189,6 +190,7 @@ impl ModelFiles {
                 reason: verdict.problem.unwrap_or_default(),
                 is_default: folder == CHECKPOINTS && entry.name == self.default_checkpoint,
                 note,
+                has_cover: covers::beside(&entry.path).is_some(),
                 name: entry.name,
             }
         };
@@ -244,6 +246,13 @@ impl ModelFiles {
         })?;
         let header = CheckpointHeader::read(&path).map_err(crate::error::engine)?;
         Ok(header.metadata().clone())
+    }
+
+    /// The picture file that stands beside a file of a folder.
+    pub(crate) fn cover(&self, folder: &str, name: &str) -> Option<Vec<u8>> {
+        let entries = self.list(folder)?;
+        let entry = entries.iter().find(|entry| entry.name == name)?;
+        std::fs::read(covers::beside(&entry.path)?).ok()
     }
 
     /// The file of an embedding, by the name that a prompt gives; `None` if there is none.

@@ -7,7 +7,9 @@ use crate::state::SamplerState;
 use comfy_diffusion::sampling::{
     AfterGuidance, BeforeGuidance, ContinuousTime, NoisePredictor, NoiseSchedule, Prediction, SamplingModel,
 };
-use comfy_diffusion::{DiffusionModel, FreeU, HyperTile, HyperTileRun, UnetChanges, UsedHypernetwork};
+use comfy_diffusion::{
+    DeepShrink, DiffusionModel, FreeU, HyperTile, HyperTileRun, UnetChanges, UsedHypernetwork,
+};
 use comfy_stage::NodeError;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -27,6 +29,9 @@ pub(crate) struct ModelPatches {
     /// Weights on the inputs of the ascending half, one after the other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub free_u: Vec<FreeU>,
+    /// Where features are shrunk during a part of the run, one after the other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deep_shrink: Vec<DeepShrinkPatch>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hyper_tile: Option<HyperTile>,
     /// Networks that change what attention looks at, one after the other.
@@ -38,6 +43,15 @@ pub(crate) struct ModelPatches {
     /// What is done to both estimates before they are joined, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub before_guidance: Vec<BeforeGuidance>,
+}
+
+/// Where features are shrunk, and from which share of the run to which.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeepShrinkPatch {
+    pub shrink: DeepShrink,
+    pub start_percent: f64,
+    pub end_percent: f64,
 }
 
 /// Other noise levels and another meaning of the network's output.
@@ -124,6 +138,8 @@ pub(crate) struct PatchedModel {
     patches: ModelPatches,
     hyper_tile: Option<HyperTileRun>,
     hypernetworks: Vec<UsedHypernetwork>,
+    /// With the noise levels between which each counts.
+    deep_shrink: Vec<(DeepShrink, [f64; 2])>,
 }
 
 impl PatchedModel {
@@ -141,7 +157,11 @@ impl PatchedModel {
         let hypernetworks = patches.hypernetworks.iter().map(|used| state.hypernetwork(used));
         let hypernetworks = hypernetworks.collect::<Result<_, NodeError>>()?;
         let hyper_tile = patches.hyper_tile.map(HyperTileRun::new);
-        Ok(Self { model, schedule, prediction, patches, hyper_tile, hypernetworks })
+        let range = |patch: &DeepShrinkPatch| {
+            [patch.start_percent, patch.end_percent].map(|share| schedule.percent_to_sigma(share))
+        };
+        let deep_shrink = patches.deep_shrink.iter().map(|patch| (patch.shrink, range(patch))).collect();
+        Ok(Self { model, schedule, prediction, patches, hyper_tile, hypernetworks, deep_shrink })
     }
 
     /// Returns the network as the sampling half of the engine calls it.
@@ -152,7 +172,7 @@ impl PatchedModel {
             hyper_tile: self.hyper_tile.as_ref(),
             ..UnetChanges::default()
         };
-        Predictor { model: &self.model, changes }
+        Predictor { model: &self.model, changes, deep_shrink: &self.deep_shrink }
     }
 
     /// Says to the sampling half of the engine how to use the network.

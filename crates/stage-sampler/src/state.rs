@@ -318,6 +318,10 @@ impl StageState for SamplerState {
         self.files.metadata(folder, name)
     }
 
+    fn model_cover(&self, folder: &str, name: &str) -> Option<Vec<u8>> {
+        self.files.cover(folder, name)
+    }
+
     fn free_memory(&self) -> u64 {
         self.cache.clear()
     }

@@ -12,6 +12,31 @@ pub struct FnNode<S> {
     pub run: fn(&Inputs, &Ctx<'_, S>) -> Result<Outputs, NodeError>,
 }
 
+/// A [`FnNode`] with lazy inputs.
+pub struct LazyNode<S> {
+    /// Describes the node; see [`Node::spec`].
+    pub spec: fn() -> NodeSpec,
+    /// Says which lazy inputs are needed, made or not; see [`Node::wants`].
+    pub wants: fn(&Inputs) -> Result<Vec<&'static str>, NodeError>,
+    /// Does the work; see [`Node::run`].
+    pub run: fn(&Inputs, &Ctx<'_, S>) -> Result<Outputs, NodeError>,
+}
+
+impl<S> Node<S> for LazyNode<S> {
+    fn spec(&self) -> NodeSpec {
+        (self.spec)()
+    }
+
+    fn wants(&self, inputs: &Inputs, pending: &[String]) -> Result<Vec<String>, NodeError> {
+        let wanted = (self.wants)(inputs)?;
+        Ok(pending.iter().filter(|name| wanted.contains(&name.as_str())).cloned().collect())
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, S>) -> Result<Outputs, NodeError> {
+        (self.run)(inputs, ctx)
+    }
+}
+
 impl<S> Node<S> for FnNode<S> {
     fn spec(&self) -> NodeSpec {
         (self.spec)()

@@ -12,13 +12,14 @@ pub mod data;
 pub mod fn_node;
 pub mod inputs;
 pub mod lists;
+mod memory;
 pub mod node;
 pub mod runner;
 pub mod server;
 
 pub use ctx::Ctx;
 pub use data::{ClipVisionOutput, Conditioning, ConditioningEntry, Data, Guider, Latent};
-pub use fn_node::FnNode;
+pub use fn_node::{FnNode, LazyNode};
 pub use inputs::Inputs;
-pub use node::{Node, NodeError, Outputs, StageState};
+pub use node::{ExpandedInput, ExpandedNode, Expansion, Node, NodeError, Outputs, StageState};
 pub use server::StageServer;

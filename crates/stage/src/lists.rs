@@ -108,7 +108,7 @@ impl<'a> Gathered<'a> {
 
     pub(crate) fn finish(self) -> Outputs {
         let slots = self.slots.into_iter().map(Data::from_items).collect();
-        Outputs { slots, ui: self.ui.map(Json::Object) }
+        Outputs { slots, ui: self.ui.map(Json::Object), expansion: None }
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
     fn answers_are_joined() {
         let specs = [OutputSpec::of("INT"), OutputSpec::of("INT").list()];
         let mut gathered = Gathered::new(&specs);
-        let answer = |slots, ui| Outputs { slots, ui: Some(ui) };
+        let answer = |slots, ui| Outputs { slots, ui: Some(ui), ..Outputs::default() };
         gathered.add(answer(vec![int(1), ints(&[10, 11])], json!({"images": [1]}))).unwrap();
         gathered.add(answer(vec![int(2), ints(&[])], json!({"images": [2], "text": ["t"]}))).unwrap();
         gathered.block();

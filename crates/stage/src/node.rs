@@ -15,6 +15,15 @@ pub trait Node<S>: Send + Sync {
     /// Describes the node. Pure; options of file combos stay empty, the stage fills them in.
     fn spec(&self) -> NodeSpec;
 
+    /// Says which of its lazy inputs that are not made yet (`pending`) the node needs before it can run. Asked again
+    /// with what it asked for, until it asks for nothing.
+    ///
+    /// # Errors
+    /// As [`Node::run`].
+    fn wants(&self, _inputs: &Inputs, pending: &[String]) -> Result<Vec<String>, NodeError> {
+        Ok(pending.to_vec())
+    }
+
     /// Does the work, on a thread that may block.
     ///
     /// # Errors
@@ -46,6 +55,11 @@ pub trait StageState: Send + Sync + 'static {
         Err(NodeError::not_found(format!("there is no file `{name}` in `{folder}`")))
     }
 
+    /// The picture file that stands beside a model file; `None` when there is none.
+    fn model_cover(&self, _folder: &str, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Forgets loaded models and returns how many bytes they held.
     fn free_memory(&self) -> u64 {
         0
@@ -58,20 +72,52 @@ pub struct Outputs {
     pub slots: Vec<Data>,
     /// As ComfyUI's `ui`: `{"images": [{filename, subfolder, type}]}`.
     pub ui: Option<serde_json::Value>,
+    /// Nodes that give the outputs instead; then `slots` is empty. Only for nodes whose spec says `expands`.
+    pub expansion: Option<Expansion>,
+}
+
+/// Nodes that take the place of the node that made them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Expansion {
+    /// A node comes after every node that it links to.
+    pub nodes: Vec<ExpandedNode>,
+    /// One per output slot.
+    pub outputs: Vec<ExpandedInput>,
+}
+
+/// A node of an expansion: its id within the expansion, its class and its inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpandedNode {
+    pub id: String,
+    pub class: String,
+    pub inputs: Vec<(String, ExpandedInput)>,
+}
+
+/// What fills an input or an output of an expansion.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExpandedInput {
+    Value(Data),
+    /// An output slot of another node of the expansion.
+    Link(String, u32),
 }
 
 impl Outputs {
     pub fn one(data: Data) -> Self {
-        Self { slots: vec![data], ui: None }
+        Self { slots: vec![data], ..Self::default() }
     }
 
     pub fn many(slots: Vec<Data>) -> Self {
-        Self { slots, ui: None }
+        Self { slots, ..Self::default() }
+    }
+
+    /// Other nodes in place of this one.
+    pub fn expanded(expansion: Expansion) -> Self {
+        Self { expansion: Some(expansion), ..Self::default() }
     }
 
     /// An output node's result.
     pub fn ui(ui: serde_json::Value) -> Self {
-        Self { slots: Vec::new(), ui: Some(ui) }
+        Self { ui: Some(ui), ..Self::default() }
     }
 }
 

@@ -1,15 +1,17 @@
 //! Runs one group of nodes on the thread that calls it.
 
+use crate::Inputs;
 use crate::codec;
 use crate::ctx::Ctx;
 use crate::data::Data;
 use crate::lists::{self, Gathered};
-use crate::node::{Node, NodeError, Outputs, StageState};
+use crate::memory::Peak;
+use crate::node::{ExpandedInput, ExpandedNode, Expansion, Node, NodeError, Outputs, StageState};
 use comfy_artifacts::Store;
 use comfy_graph::{ErrorCode, NodeSpec, Value};
 use comfy_proto::stage as pb;
 use comfy_proto::stage::run_stage_response::Event;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -39,8 +41,21 @@ impl<S: StageState> Runner<S> {
         let mut local: HashMap<(String, u32), Data> = HashMap::new();
         for node in &request.nodes {
             let fail = |error| GroupError { node_id: node.node_id.clone(), error };
-            let outputs = self.run_node(request, node, &local, events).map_err(fail)?;
-            let done = self.publish(node, &outputs).map_err(fail)?;
+            let peak = Peak::start();
+            let outputs = match self.run_node(request, node, &local, events).map_err(fail)? {
+                Answer::Wants(inputs) => {
+                    send(events, &node.node_id, Event::Wants(pb::NodeWants { inputs })).map_err(fail)?;
+                    continue;
+                }
+                Answer::Outputs(outputs) => outputs,
+            };
+            if let Some(expansion) = &outputs.expansion {
+                let expanded = self.publish_expansion(expansion, &outputs).map_err(fail)?;
+                send(events, &node.node_id, Event::Expanded(expanded)).map_err(fail)?;
+                continue;
+            }
+            let mut done = self.publish(node, &outputs).map_err(fail)?;
+            done.peak_bytes = peak.bytes().unwrap_or_default();
             send(events, &node.node_id, Event::Done(done)).map_err(fail)?;
             local.extend(outputs.slots.into_iter().zip(0u32..).map(|(d, i)| ((node.node_id.clone(), i), d)));
         }
@@ -53,14 +68,20 @@ impl<S: StageState> Runner<S> {
         node: &pb::StageNode,
         local: &HashMap<(String, u32), Data>,
         events: &Events,
-    ) -> Result<Outputs, NodeError> {
+    ) -> Result<Answer, NodeError> {
         let (code, spec) = self.nodes.get(&node.class).ok_or_else(|| {
             NodeError::invalid(format!("stage `{}` has no node `{}`", self.state.name(), node.class))
         })?;
         send(events, &node.node_id, Event::Started(pb::NodeStarted {}))?;
         let inputs = self.inputs(node, local)?;
+        let runs = lists::runs(&inputs, spec.input_is_list)?;
+        let wanted = wanted(*code, &runs, &node.pending)?;
+        if !wanted.is_empty() {
+            return Ok(Answer::Wants(wanted));
+        }
         let mut gathered = Gathered::new(&spec.outputs);
-        for (element, inputs) in lists::runs(&inputs, spec.input_is_list)?.into_iter().enumerate() {
+        let is_only_run = runs.len() == 1;
+        for (element, inputs) in runs.into_iter().enumerate() {
             if let Some(message) = lists::blocked(&inputs) {
                 if let Some(message) = message {
                     send(events, &node.node_id, Event::Blocked(pb::NodeBlocked { message }))?;
@@ -75,9 +96,12 @@ impl<S: StageState> Runner<S> {
                 catch_unwind(AssertUnwindSafe(|| code.run(&inputs, &ctx))).unwrap_or_else(|panic| {
                     Err(NodeError::internal(format!("the node panicked: {}", panic_text(&panic))))
                 })?;
+            if outputs.expansion.is_some() {
+                return expanded(spec, outputs, is_only_run).map(Answer::Outputs);
+            }
             gathered.add(outputs)?;
         }
-        Ok(gathered.finish())
+        Ok(Answer::Outputs(gathered.finish()))
     }
 
     fn inputs(
@@ -109,6 +133,39 @@ impl<S: StageState> Runner<S> {
         Ok(values)
     }
 
+    fn publish_expansion(
+        &self,
+        expansion: &Expansion,
+        outputs: &Outputs,
+    ) -> Result<pb::NodeExpanded, NodeError> {
+        use pb::input_binding::Source;
+        let bind = |input: &ExpandedInput| {
+            let source = match input {
+                ExpandedInput::Value(data) => {
+                    Source::Value((&self.handle.block_on(codec::publish(data, &self.store))?).into())
+                }
+                ExpandedInput::Link(node, slot) => {
+                    Source::Local(pb::LocalLink { node_id: node.clone(), slot: *slot })
+                }
+            };
+            Ok(pb::InputBinding { source: Some(source) })
+        };
+        let node = |node: &ExpandedNode| {
+            let inputs = node.inputs.iter().map(|(name, input)| Ok((name.clone(), bind(input)?)));
+            Ok(pb::StageNode {
+                node_id: node.id.clone(),
+                class: node.class.clone(),
+                inputs: inputs.collect::<Result<_, NodeError>>()?,
+                ..Default::default()
+            })
+        };
+        Ok(pb::NodeExpanded {
+            nodes: expansion.nodes.iter().map(node).collect::<Result<_, NodeError>>()?,
+            outputs: expansion.outputs.iter().map(bind).collect::<Result<_, NodeError>>()?,
+            ui_json: shown(outputs),
+        })
+    }
+
     fn publish(&self, node: &pb::StageNode, outputs: &Outputs) -> Result<pb::NodeDone, NodeError> {
         let mut published = BTreeMap::new();
         for &slot in &node.publish {
@@ -118,9 +175,46 @@ impl<S: StageState> Runner<S> {
             let value = self.handle.block_on(codec::publish(data, &self.store))?;
             published.insert(slot, (&value).into());
         }
-        let ui_json = outputs.ui.as_ref().map(ToString::to_string).unwrap_or_default();
-        Ok(pb::NodeDone { outputs: published.into_iter().collect(), ui_json })
+        let outputs_by_slot = published.into_iter().collect();
+        Ok(pb::NodeDone { outputs: outputs_by_slot, ui_json: shown(outputs), peak_bytes: 0 })
     }
+}
+
+/// What calling a node came to.
+enum Answer {
+    Outputs(Outputs),
+    /// It needs these pending inputs first.
+    Wants(Vec<String>),
+}
+
+/// The pending inputs that any run of a node needs.
+fn wanted<S>(code: &dyn Node<S>, runs: &[Inputs], pending: &[String]) -> Result<Vec<String>, NodeError> {
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    if pending.is_empty() {
+        return Ok(Vec::new());
+    }
+    for inputs in runs.iter().filter(|inputs| lists::blocked(inputs).is_none()) {
+        wanted.extend(code.wants(inputs, pending)?);
+    }
+    Ok(wanted.into_iter().collect())
+}
+
+/// Checks an answer that puts other nodes in the place of one.
+fn expanded(spec: &NodeSpec, outputs: Outputs, is_only_run: bool) -> Result<Outputs, NodeError> {
+    let class = &spec.class;
+    if !spec.expands {
+        return Err(NodeError::internal(format!("`{class}` expands although its spec does not say so")));
+    }
+    if !is_only_run {
+        return Err(NodeError::invalid(format!(
+            "`{class}` expands and cannot run once per element of a list"
+        )));
+    }
+    Ok(outputs)
+}
+
+fn shown(outputs: &Outputs) -> String {
+    outputs.ui.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Sends an event that must arrive. A closed channel means that nobody wants the result.

@@ -1,6 +1,6 @@
 //! The gRPC service of a stage.
 
-use crate::node::{Node, StageState};
+use crate::node::{Node, NodeError, StageState};
 use crate::runner::{Events, Runner};
 use comfy_artifacts::Store;
 use comfy_graph::NodeSpec;
@@ -8,7 +8,7 @@ use comfy_graph::spec::Widget;
 use comfy_proto::MAX_MESSAGE_BYTES;
 use comfy_proto::stage as pb;
 use comfy_proto::stage::stage_runner_service_server::{StageRunnerService, StageRunnerServiceServer};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -161,14 +161,21 @@ impl<S: StageState> StageRunnerService for StageServer<S> {
         request: Request<pb::GetModelMetadataRequest>,
     ) -> Result<Response<pb::GetModelMetadataResponse>, Status> {
         let (state, request) = (self.runner.state.clone(), request.into_inner());
-        let read = move || state.model_metadata(&request.folder, &request.name);
-        let metadata = tokio::task::spawn_blocking(read)
+        let read = move || {
+            if request.cover
+                && let Some(cover) = state.model_cover(&request.folder, &request.name)
+            {
+                return Ok((BTreeMap::new(), cover));
+            }
+            Ok((state.model_metadata(&request.folder, &request.name)?, Vec::new()))
+        };
+        let (metadata, cover) = tokio::task::spawn_blocking(read)
             .await
             .map_err(|_| Status::internal("reading the file panicked"))?
-            .map_err(|error| comfy_proto::status::to_status(error.code, error.message))?;
+            .map_err(|error: NodeError| comfy_proto::status::to_status(error.code, error.message))?;
         let metadata_json =
             if metadata.is_empty() { String::new() } else { serde_json::json!(metadata).to_string() };
-        Ok(Response::new(pb::GetModelMetadataResponse { metadata_json }))
+        Ok(Response::new(pb::GetModelMetadataResponse { metadata_json, cover }))
     }
 
     async fn free_memory(

@@ -19,6 +19,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tonic::{Request, Response, Status};
 
+/// What every node says that it took.
+pub const PEAK_BYTES: u64 = 5 << 20;
+
 /// A fake stage and what it has seen. It lives in a runtime of its own, so that killing it cuts every connection.
 pub struct FakeStage {
     address: SocketAddr,
@@ -235,11 +238,11 @@ impl StageRunnerService for Service {
         &self,
         request: Request<pb::GetModelMetadataRequest>,
     ) -> Result<Response<pb::GetModelMetadataResponse>, Status> {
-        let pb::GetModelMetadataRequest { folder, name } = request.into_inner();
+        let pb::GetModelMetadataRequest { folder, name, .. } = request.into_inner();
         match self.shared.models.iter().find(|model| model.folder == folder && model.name == name) {
             Some(_) => {
                 let metadata_json = serde_json::json!({"stage": self.shared.name}).to_string();
-                Ok(Response::new(pb::GetModelMetadataResponse { metadata_json }))
+                Ok(Response::new(pb::GetModelMetadataResponse { metadata_json, ..Default::default() }))
             }
             None => Err(Status::not_found(format!("there is no file `{name}` in `{folder}`"))),
         }
@@ -314,7 +317,7 @@ async fn run_node(
         outputs.insert((id.clone(), slot), value);
     }
     let ui_json = if spec.output_node { shown(&text) } else { String::new() };
-    say(Event::Done(pb::NodeDone { outputs: published, ui_json })).await
+    say(Event::Done(pb::NodeDone { outputs: published, ui_json, peak_bytes: PEAK_BYTES })).await
 }
 
 fn resolve(

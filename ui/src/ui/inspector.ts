@@ -1,6 +1,6 @@
 /** The Node Inspector: every field of the selected node, editable. */
 
-import type { LGraphNode } from "@comfyorg/litegraph";
+import { SubgraphNode, type LGraphNode } from "@comfyorg/litegraph";
 import type { IBaseWidget } from "../litegraph";
 import type { InputSpec, WidgetSpec } from "../api";
 import { editor, store } from "../app";
@@ -8,7 +8,7 @@ import { byId, h } from "../dom";
 import { icon } from "../icons";
 import { ComfyNode, MODE } from "../nodes";
 import { inputPicture, uploadInput } from "../uploads";
-import { messagesOf } from "../nodeview";
+import { messagesOf, phaseOf } from "../nodeview";
 import { assign } from "../widgets/assign";
 import { ComboField } from "../widgets/combo";
 import { TextField } from "../widgets/text";
@@ -84,6 +84,8 @@ function inputRow(node: ComfyNode, input: InputSpec): HTMLElement {
   field?.setAttribute("aria-label", input.name);
   const row = h("div", { class: "row", data: { field: input.name } }, name, origin(node, slot) ?? type, field ?? "");
   if (!field && slot >= 0) row.append(sourceSelect(node, slot, input.name));
+  const cover = field && widget instanceof ComboField ? widget.cover?.(String(widget.value)) : undefined;
+  if (cover !== undefined) row.append(h("img", { class: "cover", src: cover, alt: `Picture of ${String(widget?.value)}` }));
   return row;
 }
 
@@ -142,7 +144,7 @@ function overview(): Node[] {
 function outline(): HTMLElement {
   const nodes = [...(editor().graph?.nodes ?? [])].sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1]);
   const items = nodes.map((node) => {
-    const phase = store.paintedJob()?.nodes.get(pathId(node))?.phase ?? "";
+    const phase = phaseOf(node) ?? "";
     const item = h("button", { data: { phase, node: String(node.id) }, title: String(node.type) }, node.title, h("small", { class: "dim" }, `#${node.id}`));
     item.onclick = () => {
       goToNode(pathId(node));
@@ -166,7 +168,7 @@ function tools(node: ComfyNode): HTMLElement[] {
 
 function details(node: LGraphNode): Node[] {
   const spec = node instanceof ComfyNode ? node.spec : undefined;
-  const kind = [node.type, `#${node.id}`, spec?.stage && `on ${spec.stage}`].filter(Boolean).join(" · ");
+  const kind = [node instanceof SubgraphNode ? "Subgraph" : node.type, `#${node.id}`, spec?.stage && `on ${spec.stage}`].filter(Boolean).join(" · ");
   const parts: Node[] = [h("h2", {}, "Node Inspector"), titleField(node), h("p", { class: "dim kind" }, kind)];
   for (const text of messagesOf(node)) parts.push(h("p", { class: "error" }, text));
   if (spec?.description) parts.push(h("p", { class: "about" }, spec.description));

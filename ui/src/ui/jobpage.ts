@@ -4,7 +4,7 @@ import { api, viewUrl, type Job, type QueueItem } from "../api";
 import { asApiGraph, type ApiGraph } from "../apiformat";
 import { store } from "../app";
 import { stringify } from "../bigjson";
-import { h } from "../dom";
+import { fileSize, h } from "../dom";
 import { saveFile } from "../files";
 import { icon } from "../icons";
 import { jobName, timeText, when } from "../jobnames";
@@ -25,9 +25,12 @@ interface Found {
   events: JobEvent[];
 }
 
-const card = (value: string, label: string): HTMLElement => h("div", { class: "card" }, h("b", {}, value), h("span", {}, label));
+const MEMORY = "The most memory that the process of the stage held, with the models it keeps. Memory of a GPU is not in it.";
 
-function lane(span: NodeSpan, title: string, ranMs: number): HTMLElement[] {
+const card = (value: string, label: string, title = ""): HTMLElement =>
+  h("div", { class: "card", title }, h("b", {}, value), h("span", {}, label));
+
+function lane(span: NodeSpan, title: string, ranMs: number, measured: boolean): HTMLElement[] {
   const left = ((span.fromMs ?? 0) / ranMs) * 100;
   const width = ((span.tookMs ?? 0) / ranMs) * 100;
   const style = span.phase === "cached" ? "" : `left:${left.toFixed(2)}%;width:${width.toFixed(2)}%`;
@@ -36,14 +39,18 @@ function lane(span: NodeSpan, title: string, ranMs: number): HTMLElement[] {
     h("span", { title: `${span.type} on ${span.stage}` }, title),
     h("div", { class: "lane" }, h("i", { style, data: { phase: span.phase } })),
     h("span", { class: "time" }, time),
+    ...(measured ? [h("span", { class: "time", title: MEMORY }, fileSize(span.peakBytes))] : []),
   ];
 }
 
 function stageTable({ stages }: Report): HTMLElement {
-  const head = h("tr", {}, ...["Stage", "Time", "Nodes", "From the cache"].map((text) => h("th", {}, text)));
-  const rows = stages.map(({ stage, tookMs, nodes, cached }) =>
-    h("tr", {}, ...[stage, timeText(tookMs), String(nodes), String(cached)].map((text) => h("td", {}, text))),
-  );
+  const measured = stages.some(({ peakBytes }) => peakBytes !== undefined);
+  const titles = ["Stage", "Time", "Nodes", "From the cache", ...(measured ? ["Peak memory"] : [])];
+  const head = h("tr", {}, ...titles.map((text) => h("th", { title: text === "Peak memory" ? MEMORY : "" }, text)));
+  const rows = stages.map(({ stage, tookMs, nodes, cached, peakBytes }) => {
+    const cells = [stage, timeText(tookMs), String(nodes), String(cached), ...(measured ? [peakBytes === undefined ? "–" : fileSize(peakBytes)] : [])];
+    return h("tr", {}, ...cells.map((text) => h("td", {}, text)));
+  });
   return h("table", {}, head, ...rows);
 }
 
@@ -68,7 +75,8 @@ function render({ job, item, events }: Found): Node[] {
       card(job.status, "Status"),
       card(made.ranMs === undefined ? "–" : timeText(made.ranMs), "Run time"),
       card(made.waitedMs === undefined ? "–" : timeText(made.waitedMs), "Waited"),
-      card(`${cached} of ${made.nodes.length}`, "Nodes from the cache"),
+      made.peakBytes !== undefined && card(fileSize(made.peakBytes), "Peak memory", MEMORY),
+      card(`${cached} of ${made.nodes.length}`, "From the cache"),
       card(when(job.created_at_ms), "Handed in"),
     ),
     job.error !== undefined && h("p", { class: "why" }, job.error.message),
@@ -77,23 +85,23 @@ function render({ job, item, events }: Found): Node[] {
       thumb.onclick = () => openLightbox(pictures, index);
       return thumb;
     })),
-    h("h3", {}, "Time per stage"),
+    h("h3", {}, "Per stage"),
     stageTable(made),
-    h("h3", {}, "Time per node"),
-    h("div", { class: "timeline" }, ...made.nodes.flatMap((span) => lane(span, nameOf(graph, span.id, span.type), Math.max(1, made.ranMs ?? 1)))),
+    h("h3", {}, "Per node"),
+    h("div", { class: made.peakBytes === undefined ? "timeline" : "timeline measured" }, ...made.nodes.flatMap((span) => lane(span, nameOf(graph, span.id, span.type), Math.max(1, made.ranMs ?? 1), made.peakBytes !== undefined))),
   ];
   if (graph) parts.push(...aboutGraph(graph));
   return parts.filter((part): part is Node => part !== false);
 }
 
 function aboutGraph(graph: ApiGraph): Node[] {
-  const seeds = seedsOf(graph).map(({ node, seed }) => h("tr", {}, h("td", {}, node), h("td", {}, h("code", {}, seed))));
+  const seeds = seedsOf(graph).map(({ node, seed }) => h("tr", {}, h("td", { class: "dim" }, node), h("td", {}, h("code", {}, seed))));
   const facts = factsOf(graph).map(({ label, value }) => h("tr", {}, h("td", { class: "dim" }, label), h("td", {}, value)));
   return [
     h("h3", {}, "Seeds"),
-    seeds.length > 0 ? h("table", {}, ...seeds) : h("p", { class: "dim" }, "No node of it has a seed."),
+    seeds.length > 0 ? h("table", { class: "pairs" }, ...seeds) : h("p", { class: "dim" }, "No node of it has a seed."),
     h("h3", {}, "Settings"),
-    h("table", {}, ...facts),
+    h("table", { class: "pairs" }, ...facts),
     h("details", {}, h("summary", {}, "The exact graph that ran"), h("pre", { tabIndex: 0 }, stringify(graph, 2))),
   ];
 }
@@ -136,7 +144,7 @@ export function openJobPage(id: string): void {
   };
   all.onclick = () =>
     void archive(found as Found).then(
-      (content) => saveFile(`${jobName(found.job ?? { number: 0 }).toLowerCase().replace(" ", "-")}.zip`, content),
+      (content) => saveFile(`${jobName(found.job ?? {}).toLowerCase().replace(" ", "-")}.zip`, content),
       (error: Error) => toast("error", `The download failed: ${error.message}`),
     );
   let frame = 0;

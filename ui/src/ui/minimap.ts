@@ -1,9 +1,9 @@
 /** The whole graph small, with the part in sight marked; dragging on it moves the view. */
 
 import { LiteGraph } from "@comfyorg/litegraph";
-import { editor, store } from "../app";
+import { editor } from "../app";
 import { byId } from "../dom";
-import { pathId } from "../subgraphs";
+import { phaseOf } from "../nodeview";
 import { palette } from "../theme";
 import { freeArea } from "../view";
 
@@ -47,13 +47,12 @@ function draw(map: HTMLCanvasElement): void {
   ctx.clearRect(0, 0, width, height);
   if (nodes.length === 0) return;
   const { scale, x, y } = frame(width, height);
-  const job = store.paintedJob();
   for (const group of canvas.graph?.groups ?? []) {
     ctx.fillStyle = `${palette.widgetLine}66`;
     ctx.fillRect(x + group.pos[0] * scale, y + group.pos[1] * scale, group.size[0] * scale, group.size[1] * scale);
   }
   for (const node of nodes) {
-    const phase = job?.nodes.get(pathId(node))?.phase;
+    const phase = phaseOf(node);
     ctx.fillStyle = node.is_selected ? palette.outline : phase ? palette[phase] : String(node.color ?? palette.mapNode);
     const title = LiteGraph.NODE_TITLE_HEIGHT;
     const tall = node.flags.collapsed ? title : node.size[1] + title;

@@ -7,7 +7,7 @@ import { icon, type IconName } from "../icons";
 import { jobName, took, when } from "../jobnames";
 import { isTerminal, type JobView } from "../jobs";
 import { newestFirst, picturesOf } from "../jobpictures";
-import { moveJob, removeJobs } from "../queueorder";
+import { moveJob, neighbour, removeJobs, waiting as waitingJobs } from "../queueorder";
 import { openJobWorkflow } from "../serverflows";
 import { ask } from "./dialog";
 import { openJobPage } from "./jobpage";
@@ -60,12 +60,60 @@ function runningEntry(job: JobView): HTMLElement {
   return entry(job, act("stop", "Cancel this job", () => void cancelJob(job.id).catch(fail("The job was not cancelled"))));
 }
 
-function waitingEntry(job: JobView, index: number): HTMLElement {
-  const up = [
-    index > 0 && act("up", "Move up", () => void moveJob(job.id, "up")),
-    index > 1 && act("top", "Run next", () => void moveJob(job.id, "front")),
-  ].filter((button) => button !== false);
-  return entry(job, ...up, act("close", "Take out of the queue", () => void removeJobs([job.id])));
+function waitingEntry(job: JobView, index: number, all: JobView[]): HTMLElement {
+  const ids = all.map(({ id }) => id);
+  const to = (place: number) => () => void moveJob(job.id, neighbour(ids, job.id, place));
+  const remove = act("close", "Take out of the queue", () => void removeJobs([job.id]));
+  const move = (name: IconName, label: string, place: number, can: boolean): HTMLElement => {
+    const button = act(name, label, to(place));
+    button.disabled = !can;
+    return button;
+  };
+  // Always in the same places, so that what one presses again does the same again.
+  const moves = [move("top", "Run next", 0, index > 1), remove, move("up", "Move up", index - 1, index > 0), move("down", "Move down", index + 1, index < all.length - 1)];
+  const item = entry(job, ...(all.length > 1 ? moves : [remove]));
+  if (all.length > 1) letDrag(item, job.id, ids);
+  return item;
+}
+
+/** What is being dragged in the list of waiting jobs. */
+let dragged: string | undefined;
+
+/** Lets an entry be dragged to another place: dropped on the upper half of an entry it goes before that, else behind. */
+function letDrag(item: HTMLElement, id: string, ids: string[]): void {
+  item.draggable = true;
+  item.title = "Drag to change the order";
+  const half = ({ clientY }: DragEvent): "before" | "behind" => {
+    const { top, height } = item.getBoundingClientRect();
+    return clientY < top + height / 2 ? "before" : "behind";
+  };
+  const mark = (where?: string): void => {
+    if (where) item.dataset.drop = where;
+    else delete item.dataset.drop;
+  };
+  item.ondragstart = (event) => {
+    dragged = id;
+    event.dataTransfer?.setData("text/plain", id);
+    item.classList.add("dragged");
+  };
+  item.ondragend = () => {
+    dragged = undefined;
+    item.classList.remove("dragged");
+    render();
+  };
+  item.ondragover = (event) => {
+    if (dragged === undefined || dragged === id) return;
+    event.preventDefault();
+    mark(half(event));
+  };
+  item.ondragleave = () => mark();
+  item.ondrop = (event) => {
+    mark();
+    if (dragged === undefined || dragged === id) return;
+    event.preventDefault();
+    const place = ids.filter((other) => other !== dragged).indexOf(id) + (half(event) === "before" ? 0 : 1);
+    void moveJob(dragged, neighbour(ids, dragged, place));
+  };
 }
 
 function endedEntry(job: JobView): HTMLElement {
@@ -98,17 +146,18 @@ function textButton(label: string, action: () => void): HTMLElement {
 }
 
 /** What the list shows, so that it is not rebuilt under the pointer for nothing. */
-let shownKey = "";
+let shownKey: string | undefined;
 
 function render(): void {
   const panel = byId("queue-panel");
   if (panel.hidden) return;
   const jobs = [...store.jobs.values()];
-  const key = jobs.map((job) => `${job.id}${job.status}${job.number}${job.nodesDone}${job.outputs.length}${job.finishedAtMs}`).join();
+  if (dragged !== undefined) return updateLive(panel);
+  const key = jobs.map((job) => `${job.id}${job.ordinal}${job.status}${job.number}${job.nodesDone}${job.outputs.length}${job.finishedAtMs}`).join();
   if (key === shownKey) return updateLive(panel);
   shownKey = key;
   const running = jobs.filter(({ status }) => status === "running");
-  const waiting = jobs.filter(({ status }) => status === "queued").sort((a, b) => a.number - b.number);
+  const waiting = waitingJobs();
   const ended = newestFirst(jobs.filter(({ status }) => isTerminal(status))).slice(0, HISTORY_SHOWN);
   const focus = focusKey(panel);
   const body = h(
@@ -151,7 +200,7 @@ function updateLive(panel: HTMLElement): void {
 export function startQueue(): void {
   store.on("jobs", render);
   byId("queue-panel").addEventListener("dock", () => {
-    shownKey = "";
+    shownKey = undefined;
     render();
   });
 }

@@ -11,6 +11,8 @@ const ARROW_ZONE = 40;
 export class ComboField extends ComboWidget {
   /** Whether the node itself decides about values outside the list. */
   open = false;
+  /** What a choice looks like, where that is known. */
+  cover: ((value: string) => string | undefined) | undefined;
 
   constructor(name: string, values: string[], value: string, node: LGraphNode) {
     super({ name, type: "combo", value, options: { values }, y: 0 }, node);
@@ -53,6 +55,7 @@ export class ComboField extends ComboWidget {
       widget: this,
       choices: this.choices,
       current: String(this.value ?? ""),
+      cover: this.cover,
       commit: (value) => assign(node, this, value),
     });
   }

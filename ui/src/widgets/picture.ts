@@ -1,31 +1,32 @@
 /** The pictures a node made, or the one it is making, shown in the node's body. */
 
-import { BaseWidget, type CanvasPointer, type LGraphNode } from "@comfyorg/litegraph";
+import { BaseWidget, type CanvasPointer, type LGraphCanvas, type LGraphNode } from "@comfyorg/litegraph";
 import { palette } from "../theme";
+import type { Growth } from "./growth";
+import { dragOrClick } from "./handle";
 
 const MARGIN = 10;
 const MIN_HEIGHT = 110;
 const MAX_FIRST_HEIGHT = 300;
 
-type Events = Parameters<BaseWidget["onClick"]>[0];
-
 export class PictureArea extends BaseWidget {
   private urls: string[] = [];
   private images: HTMLImageElement[] = [];
   private wanted = MIN_HEIGHT;
-  /** Body height before the first picture, to shrink back to when pictures go. */
-  private heightBefore: number | undefined;
-  private placing = false;
   onOpen: ((index: number) => void) | undefined;
   onDoubleClick: (() => void) | undefined;
 
-  constructor(node: LGraphNode) {
+  constructor(node: LGraphNode, private growth: Growth) {
     super({ name: "$$picture", type: "custom", value: "", options: {}, y: 0 } as never, node);
     this.serialize = false;
     this.computeLayoutSize = () =>
       this.images.length > 0
         ? { minHeight: this.wanted, minWidth: 80 }
         : { minHeight: 0, maxHeight: 0, minWidth: 0 };
+  }
+
+  get shown(): readonly string[] {
+    return this.urls;
   }
 
   /** Shows these pictures; each replaces the old one only once it is loaded, so nothing flickers. */
@@ -52,38 +53,16 @@ export class PictureArea extends BaseWidget {
     const { node } = this;
     const first = images[0];
     if (first && this.images.length === 0) {
-      this.heightBefore = node.size[1];
       const width = node.size[0] - 2 * MARGIN;
       const natural = (width * first.naturalHeight) / Math.max(1, first.naturalWidth);
       this.wanted = Math.min(Math.max(natural, MIN_HEIGHT), MAX_FIRST_HEIGHT);
     }
     this.images = images;
-    if (!first && this.heightBefore !== undefined) {
-      this.resize(this.heightBefore);
-      this.heightBefore = undefined;
-    }
     if (first) {
-      const needed = node.computeSize()[1];
-      if (node.size[1] < needed) this.resize(needed);
+      this.growth.grow(this);
       this.wanted = MIN_HEIGHT;
-    }
+    } else this.growth.shrink(this);
     node.setDirtyCanvas(true, true);
-  }
-
-  private resize(height: number): void {
-    this.placing = true;
-    this.node.setSize([this.node.size[0], height]);
-    this.placing = false;
-  }
-
-  /** The height to save: what the node has without its pictures. */
-  get restingHeight(): number {
-    return this.heightBefore ?? this.node.size[1];
-  }
-
-  /** A size the user gave the node with pictures in it is meant to stay. */
-  resizedByHand(): void {
-    if (!this.placing) this.heightBefore = undefined;
   }
 
   private grid(width: number): { columns: number; cellWidth: number; cellHeight: number } {
@@ -118,14 +97,18 @@ export class PictureArea extends BaseWidget {
     });
   }
 
-  /** litegraph asks before it sets its own click handlers; a double click is left to this one. */
-  override onPointerDown = (pointer: CanvasPointer): boolean => {
-    if (this.images.length > 0) pointer.onDoubleClick = () => this.onDoubleClick?.();
-    return false;
+  override onPointerDown = (pointer: CanvasPointer, node: LGraphNode, canvas: LGraphCanvas): boolean => {
+    if (this.images.length === 0) return false;
+    pointer.onDoubleClick = () => this.onDoubleClick?.();
+    dragOrClick(pointer, node, canvas, (e) => this.open(e, node));
+    return true;
   };
 
-  onClick({ e, node }: Events): void {
-    if (this.images.length === 0) return;
+  onClick(): void {
+    // A click comes by the press above.
+  }
+
+  private open(e: { canvasX: number; canvasY: number }, node: LGraphNode): void {
     const { columns, cellWidth, cellHeight } = this.grid(this.width || node.size[0]);
     const column = Math.floor((e.canvasX - node.pos[0] - MARGIN) / cellWidth);
     const row = Math.floor((e.canvasY - node.pos[1] - this.y) / cellHeight);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use candle_core::Tensor;
 
-use super::{ControlSignals, FreeU, Grounding, HyperTileRun, UsedHypernetwork};
+use super::{ControlSignals, DeepShrink, FreeU, Grounding, HyperTileRun, UsedHypernetwork};
 use crate::error::Result;
 
 /// The changes of one run; none by default.
@@ -14,6 +14,8 @@ pub struct UnetChanges<'a> {
     pub free_u: &'a [FreeU],
     /// What attention looks at is changed by these, one after the other.
     pub hypernetworks: &'a [UsedHypernetwork],
+    /// Where features are shrunk, one after the other.
+    pub deep_shrink: &'a [DeepShrink],
     /// Cuts self-attention into tiles.
     pub hyper_tile: Option<&'a HyperTileRun>,
     /// What becomes of the middle block's self-attention.
@@ -22,6 +24,13 @@ pub struct UnetChanges<'a> {
     pub grounding: Option<&'a Grounding>,
     /// What control networks add to the features.
     pub control: Option<&'a ControlSignals>,
+}
+
+/// What becomes of control signals of another size than the features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    Refused,
+    LeftOut,
 }
 
 /// What becomes of the self-attention in the middle of the network.
@@ -66,6 +75,20 @@ pub(super) struct Place<'a> {
 }
 
 impl UnetChanges<'_> {
+    /// Shrinks what a block of the descending half gives, before or after it is handed over.
+    pub(super) fn shrink(&self, block: usize, after_skip: bool, h: Tensor) -> Result<Tensor> {
+        self.deep_shrink.iter().try_fold(h, |h, shrink| shrink.shrink(block, after_skip, h))
+    }
+
+    /// What control networks add, and what is to be done where it does not fit.
+    ///
+    /// Control networks know nothing of features that were shrunk, so they do not reach these.
+    pub(super) fn control(&self) -> Option<(&ControlSignals, Unfit)> {
+        self.control.map(|control| {
+            (control, if self.deep_shrink.is_empty() { Unfit::Refused } else { Unfit::LeftOut })
+        })
+    }
+
     /// Returns what keys and values are made of, for attention to `source`.
     pub(super) fn sources(&self, source: &Tensor) -> Result<[Tensor; 2]> {
         let mut both = [source.clone(), source.clone()];

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::changes::Unfit;
 use crate::error::{Error, Result};
 
 /// Feature maps to add, by the block of the descending half that they belong to.
@@ -19,16 +20,16 @@ pub struct ControlSignals {
 }
 
 impl ControlSignals {
-    pub(super) fn add_to_input(&self, block: usize, h: Tensor) -> Result<Tensor> {
-        add(h, at(&self.input, block))
+    pub(super) fn add_to_input(&self, block: usize, h: Tensor, unfit: Unfit) -> Result<Tensor> {
+        add(h, at(&self.input, block), unfit)
     }
 
-    pub(super) fn add_to_middle(&self, h: Tensor) -> Result<Tensor> {
-        add(h, self.middle.as_ref())
+    pub(super) fn add_to_middle(&self, h: Tensor, unfit: Unfit) -> Result<Tensor> {
+        add(h, self.middle.as_ref(), unfit)
     }
 
-    pub(super) fn add_to_skip(&self, block: usize, skip: Tensor) -> Result<Tensor> {
-        add(skip, at(&self.skips, block))
+    pub(super) fn add_to_skip(&self, block: usize, skip: Tensor, unfit: Unfit) -> Result<Tensor> {
+        add(skip, at(&self.skips, block), unfit)
     }
 
     /// Adds up the signals of two networks.
@@ -57,16 +58,19 @@ fn at(signals: &[Option<Tensor>], block: usize) -> Option<&Tensor> {
     signals.get(block).and_then(Option::as_ref)
 }
 
-fn add(h: Tensor, signal: Option<&Tensor>) -> Result<Tensor> {
+fn add(h: Tensor, signal: Option<&Tensor>, unfit: Unfit) -> Result<Tensor> {
     let Some(signal) = signal else { return Ok(h) };
     let fits = matches!((h.dims(), signal.dims()), ([b, inner @ ..], [n, given @ ..]) if inner == given && (n == b || *n == 1));
     if !fits {
-        return Err(unfit(h.dims(), signal.dims()));
+        return match unfit {
+            Unfit::Refused => Err(refused(h.dims(), signal.dims())),
+            Unfit::LeftOut => Ok(h),
+        };
     }
     Ok(h.broadcast_add(&signal.to_dtype(h.dtype())?)?)
 }
 
-fn unfit(features: &[usize], signal: &[usize]) -> Error {
+fn refused(features: &[usize], signal: &[usize]) -> Error {
     Error::InvalidArgument(format!(
         "a control signal of shape {signal:?} does not go with features of shape {features:?}: the control network is for another model"
     ))
@@ -79,7 +83,7 @@ fn sum(a: Option<Tensor>, b: Option<Tensor>) -> Result<Option<Tensor>> {
     };
     // The one with fewer rows is repeated.
     let (more, fewer) = if a.dims().first() >= b.dims().first() { (a, b) } else { (b, a) };
-    add(more, Some(&fewer)).map(Some)
+    add(more, Some(&fewer), Unfit::Refused).map(Some)
 }
 
 fn sum_all(a: Vec<Option<Tensor>>, b: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
@@ -120,10 +124,11 @@ mod tests {
         assert_eq!(both.input[1].as_ref().unwrap().dims(), [2, 2, 2, 2]);
         assert_eq!((both.middle.as_ref().map(first), both.skips.len()), (Some(2.0), 1));
         let features = filled(1.0, &[2, 2, 4, 4]);
-        assert_eq!(first(&both.add_to_input(0, features.clone()).unwrap()), 4.0);
-        assert_eq!(first(&both.add_to_skip(0, features.clone()).unwrap()), 6.0);
-        assert_eq!(first(&both.add_to_skip(7, features.clone()).unwrap()), 1.0);
-        let error = both.add_to_middle(features).unwrap_err().to_string();
+        assert_eq!(first(&both.add_to_input(0, features.clone(), Unfit::Refused).unwrap()), 4.0);
+        assert_eq!(first(&both.add_to_skip(0, features.clone(), Unfit::Refused).unwrap()), 6.0);
+        assert_eq!(first(&both.add_to_skip(7, features.clone(), Unfit::Refused).unwrap()), 1.0);
+        assert_eq!(first(&both.add_to_middle(features.clone(), Unfit::LeftOut).unwrap()), 1.0);
+        let error = both.add_to_middle(features, Unfit::Refused).unwrap_err().to_string();
         assert!(error.contains("for another model"), "{error}");
     }
 }

@@ -150,10 +150,12 @@ impl Unet {
                 Input::Convolution(convolution) => convolution.forward(&h)?,
                 Input::Stage(stage) => stage.forward(&h, &embedding, &context, &mut place)?,
             };
-            if let Some(control) = changes.control {
-                h = control.add_to_input(i, h)?;
+            if let Some((control, unfit)) = changes.control() {
+                h = control.add_to_input(i, h, unfit)?;
             }
+            h = changes.shrink(i, false, h)?;
             skips.push(h.clone());
+            h = changes.shrink(i, true, h)?;
         }
         if let Some(stage) = &self.middle.0 {
             place.middle = true;
@@ -163,13 +165,16 @@ impl Unet {
         if let Some(residual) = &self.middle.1 {
             h = residual.forward(&h, Some(&embedding))?;
         }
-        if let Some(control) = changes.control {
-            h = control.add_to_middle(h)?;
+        if let Some((control, unfit)) = changes.control() {
+            h = control.add_to_middle(h, unfit)?;
         }
         for (stage, upsample) in &self.output_blocks {
             let mut skip = skips.pop().expect("the layout was checked to have one skip per output block");
-            if let Some(control) = changes.control {
-                skip = control.add_to_skip(skips.len(), skip)?;
+            if let Some((control, unfit)) = changes.control() {
+                skip = control.add_to_skip(skips.len(), skip, unfit)?;
+            }
+            for shrink in changes.deep_shrink {
+                h = shrink.grow(h, &skip)?;
             }
             for weigh in changes.free_u {
                 (h, skip) = weigh.apply(h, skip, self.config.model_channels)?;

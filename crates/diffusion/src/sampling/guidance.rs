@@ -11,45 +11,12 @@ use super::denoiser::{Denoiser, Guided};
 use super::error::{Result, SamplingError};
 use super::grounding::GroundedText;
 use super::guidance_formulas::{BeforeGuidance, Memory, optimised_scale, perpendicular, towards_direction};
-use super::model_inputs::ModelInputs;
+use super::network_calls::{Network, NoisePredictor, View};
 use super::prediction::Prediction;
 use super::regions::{Placed, Region, RegionMask, Sum, place};
 use super::rules::{DualStyle, GuidanceRule, is_one, rescaled, toward};
 use super::schedule::NoiseSchedule;
-use crate::blocks::{AttentionMap, MiddleAttention};
 use crate::control::ControlUse;
-
-/// Predicts the noise in a latent; the network behind a checkpoint's model part.
-pub trait NoisePredictor {
-    /// Returns what the network predicts.
-    ///
-    /// # Shapes
-    /// `x_scaled` and the result: `[B,C,H,W]`, `timestep`: `[B]` f32, `inputs`: of batch B.
-    ///
-    /// # Errors
-    /// Fails if the network does.
-    fn predict(&self, x_scaled: &Tensor, timestep: &Tensor, inputs: &ModelInputs) -> Result<Tensor>;
-
-    /// As [`NoisePredictor::predict`], with a wish for the self-attention in the middle of the network.
-    ///
-    /// # Errors
-    /// As [`NoisePredictor::predict`]; also if the network has no such thing.
-    fn predict_watched(
-        &self,
-        x_scaled: &Tensor,
-        timestep: &Tensor,
-        inputs: &ModelInputs,
-        middle: MiddleAttention<'_>,
-    ) -> Result<Tensor> {
-        match middle {
-            MiddleAttention::Plain => self.predict(x_scaled, timestep, inputs),
-            _ => Err(SamplingError::Unsupported {
-                feature: "guidance by attention",
-                reason: "the network has no self-attention in its middle".into(),
-            }),
-        }
-    }
-}
 
 /// One prompt of a side, with where, when and how strongly it counts.
 #[derive(Debug, Clone)]
@@ -105,18 +72,13 @@ impl ConditioningEntry {
     }
 }
 
-/// A prompt's contexts are repeated to a common length only up to this factor; beyond it they run apart.
-const MAX_CONTEXT_REPEATS: usize = 4;
-
 /// Follows the positive entries and leads away from the negative ones.
 ///
 /// # Source
 /// Ho and Salimans 2022 (classifier-free guidance), eq. 6; Brooks et al. 2023 (InstructPix2Pix), eq. 3, for two
 /// positive sides; same values as ComfyUI's CFG guiders.
 pub struct CfgDenoiser<'a> {
-    predictor: &'a dyn NoisePredictor,
-    schedule: &'a NoiseSchedule,
-    prediction: Prediction,
+    network: Network<'a>,
     sides: Vec<&'a [ConditioningEntry]>,
     rule: GuidanceRule,
     /// Share of the guided estimate that is brought back to the deviation of the positive one.
@@ -176,12 +138,9 @@ impl<'a> CfgDenoiser<'a> {
             return Err(SamplingError::invalid("conditioning", reason));
         }
         sides.iter().copied().flatten().try_for_each(ConditioningEntry::validate)?;
-        let (sides, prediction) = (sides.to_vec(), Prediction::default());
         Ok(Self {
-            predictor,
-            schedule,
-            prediction,
-            sides,
+            network: Network { predictor, schedule, prediction: Prediction::default() },
+            sides: sides.to_vec(),
             rule,
             rescale: None,
             after: &[],
@@ -193,7 +152,7 @@ impl<'a> CfgDenoiser<'a> {
 
     /// Sets what the network's output means.
     pub fn prediction(mut self, prediction: Prediction) -> Self {
-        self.prediction = prediction;
+        self.network.prediction = prediction;
         self
     }
 
@@ -224,7 +183,7 @@ impl<'a> CfgDenoiser<'a> {
             let reason = format!("expected `[batch, channels, height, width]`, got {:?}", x.dims());
             return Err(SamplingError::invalid("latent", reason));
         }
-        let sides = Rc::new(place(&self.sides, self.schedule, x.dims())?);
+        let sides = Rc::new(place(&self.sides, self.network.schedule, x.dims())?);
         *self.placed.borrow_mut() = Some(PlacedSides { shape: x.dims().to_vec(), sides: sides.clone() });
         Ok(sides)
     }
@@ -249,84 +208,13 @@ impl<'a> CfgDenoiser<'a> {
             .filter(|(_, entry)| entry.active(sigma))
             .collect();
         let watched = |result: usize| matches!(view, View::Watched(side, _) if side == sides[result]);
-        let estimates = self.estimate_all(x, sigma, &entries, view, &watched)?;
+        let estimates = self.network.estimate_all(x, sigma, &entries, view, &watched)?;
         let mut sums: [Sum; N] = std::array::from_fn(|_| Sum::default());
         for ((result, entry), estimate) in entries.iter().zip(estimates) {
             sums[*result].add(entry, &estimate, x.dims())?;
         }
         let results = sums.into_iter().map(|sum| sum.mean(x)).collect::<Result<Vec<_>>>()?;
         Ok(results.try_into().expect("one result was made per side"))
-    }
-
-    /// Estimates x0 once per entry, each for its part of the latent; parts of one size go together, unless other
-    /// control networks or boxes count for them.
-    fn estimate_all(
-        &self,
-        x: &Tensor,
-        sigma: f64,
-        entries: &[(usize, &Placed)],
-        view: View<'_>,
-        watched: &dyn Fn(usize) -> bool,
-    ) -> Result<Vec<Tensor>> {
-        let mut estimates = vec![None; entries.len()];
-        let mut left: Vec<usize> = (0..entries.len()).collect();
-        while let Some(&first) = left.first() {
-            let (group, rest): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|i| entries[*i].1.goes_with(entries[first].1, sigma));
-            let mut calls = Vec::with_capacity(group.len());
-            for i in &group {
-                let (result, entry) = entries[*i];
-                let inputs = entry.inputs_at(x, sigma)?;
-                calls.push(Call { x: entry.crop(x)?, inputs, watched: watched(result) });
-            }
-            for (i, estimate) in group.into_iter().zip(self.estimate_group(sigma, calls, view)?) {
-                estimates[i] = Some(estimate);
-            }
-            left = rest;
-        }
-        Ok(estimates.into_iter().flatten().collect())
-    }
-
-    /// Estimates x0 for latents of one size, in one batch where their texts fit together.
-    fn estimate_group(&self, sigma: f64, mut calls: Vec<Call>, view: View<'_>) -> Result<Vec<Tensor>> {
-        let Some(length) = common_length(&calls)? else {
-            let alone = |call| Ok(self.estimate(sigma, std::slice::from_ref(call), view)?.remove(0));
-            return calls.iter().map(alone).collect();
-        };
-        for Call { inputs, .. } in &mut calls {
-            inputs.context = inputs.context.repeat((1, length / inputs.context.dim(1)?, 1))?;
-        }
-        self.estimate(sigma, &calls, view)
-    }
-
-    /// Estimates x0 for latents of one size and texts of one length in one call of the network.
-    fn estimate(&self, sigma: f64, calls: &[Call], view: View<'_>) -> Result<Vec<Tensor>> {
-        let Some(first) = calls.first() else {
-            return Ok(Vec::new());
-        };
-        let batch = first.x.dim(0)?;
-        let xs: Vec<&Tensor> = calls.iter().map(|call| &call.x).collect();
-        let inputs: Vec<ModelInputs> = calls.iter().map(|call| call.inputs.clone()).collect();
-        let scaled = Tensor::cat(&xs, 0)?.affine(self.prediction.input_scale(sigma), 0.0)?;
-        let timestep = self.schedule.timestep(sigma);
-        let timesteps = Tensor::full(timestep, batch * calls.len(), first.x.device())?;
-        let map = AttentionMap::default();
-        let middle = match view {
-            View::Plain => MiddleAttention::Plain,
-            View::Perturbed => MiddleAttention::Identity,
-            View::Watched(..) => MiddleAttention::Watched(&map),
-        };
-        let output =
-            self.predictor.predict_watched(&scaled, &timesteps, &ModelInputs::cat(&inputs)?, middle)?;
-        if let (View::Watched(_, seen), Some(at)) = (view, calls.iter().position(|call| call.watched)) {
-            let received = map.take().map(|received| received.narrow(0, at * batch, batch)).transpose()?;
-            seen.replace(received);
-        }
-        let output = output.to_dtype(first.x.dtype())?;
-        xs.iter()
-            .enumerate()
-            .map(|(i, x)| self.prediction.denoised(x, &output.narrow(0, i * batch, batch)?, sigma, timestep))
-            .collect()
     }
 
     /// Leads from the estimate of one side towards and past that of another.
@@ -444,24 +332,6 @@ impl<'a> CfgDenoiser<'a> {
     }
 }
 
-/// One entry's share of a call of the network.
-struct Call {
-    x: Tensor,
-    inputs: ModelInputs,
-    /// Whether its attention is asked for.
-    watched: bool,
-}
-
-/// How the network is looked at.
-#[derive(Clone, Copy)]
-enum View<'a> {
-    Plain,
-    /// Without self-attention in the middle.
-    Perturbed,
-    /// The attention of a side is put down: that of the first entry in the last call that has any.
-    Watched(usize, &'a RefCell<Option<Tensor>>),
-}
-
 /// Two estimates, one to be led away from, and where they come from.
 struct Pair {
     cond: Tensor,
@@ -480,6 +350,7 @@ impl Denoiser for CfgDenoiser<'_> {
         match self.rule {
             GuidanceRule::Single { cfg } if is_one(cfg) && !both => {
                 let [cond] = self.evaluate(x, sigma, [0])?;
+                let cond = self.before.iter().try_fold(cond, |cond, before| before.apply_alone(cond))?;
                 let pair = Pair { uncond: cond.clone(), cond, sides: [0, 1], cfg, received: None };
                 let mut alone = self.after.iter().filter(|after| after.acts_alone());
                 alone.try_fold(pair.cond.clone(), |guided, after| {
@@ -525,27 +396,6 @@ impl Denoiser for CfgDenoiser<'_> {
             GuidanceRule::Perpendicular { cfg, neg_scale } => self.perpendicular(x, sigma, cfg, neg_scale),
         }
     }
-}
-
-/// Returns the least common length of the contexts, or none if repeating to it would cost too much.
-fn common_length(calls: &[Call]) -> Result<Option<usize>> {
-    let mut lengths = Vec::with_capacity(calls.len());
-    for call in calls {
-        lengths.push(call.inputs.context.dim(1)?);
-    }
-    let Some(shortest) = lengths.iter().copied().min() else {
-        return Ok(Some(0));
-    };
-    let common = lengths.into_iter().fold(1, least_common_multiple);
-    Ok((common / shortest <= MAX_CONTEXT_REPEATS).then_some(common))
-}
-
-fn least_common_multiple(a: usize, b: usize) -> usize {
-    let (mut divisor, mut rest) = (a, b);
-    while rest != 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    a / divisor * b
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::error::Result;
+use super::latent_operations::LatentOperation;
 
 /// Something that is done to the estimates of both sides before they are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,11 @@ pub enum BeforeGuidance {
     /// # Source
     /// Huang et al. 2025 (FreSca), eq. 6; same values as ComfyUI `FreSca`.
     Frequencies { low: f64, high: f64, cutoff: usize },
+    /// Does to the guidance what can be done to a latent; to the positive estimate where it is alone.
+    ///
+    /// # Source
+    /// Same values as ComfyUI `LatentApplyOperationCFG`.
+    Operation(LatentOperation),
 }
 
 /// What one formula keeps from call to call.
@@ -65,6 +71,15 @@ impl BeforeGuidance {
                 let slow = slow_waves(&guidance, cutoff)?;
                 Ok([(uncond + ((guidance * high)? + (slow * (low - high))?)?)?, uncond.clone()])
             }
+            Self::Operation(operation) => Ok([(uncond + operation.apply(&guidance)?)?, uncond.clone()]),
+        }
+    }
+
+    /// Returns the estimate of the positive side where only that one counts.
+    pub(super) fn apply_alone(&self, cond: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Operation(operation) => operation.apply(&cond),
+            Self::Projected { .. } | Self::Tangential | Self::Frequencies { .. } => Ok(cond),
         }
     }
 }
@@ -242,5 +257,28 @@ mod tests {
             let difference = fixtures::relative_diff(&found, given(name));
             assert!(difference < 1e-5, "{name}: {difference:e}");
         }
+    }
+
+    #[test]
+    fn operations_are_done_to_the_guidance() {
+        let goldens = fixtures::tensors("guidance_formulas.safetensors");
+        let expected = fixtures::tensors("latent_operations.safetensors");
+        let [x, cond, uncond] = ["x", "cond", "uncond"].map(|name| &goldens[name]);
+        for (name, operation) in [
+            ("tonemap", LatentOperation::TonemapReinhard { multiplier: 0.7 }),
+            ("sharpen", LatentOperation::Sharpen { radius: 3, sigma: 1.5, alpha: 0.2 }),
+        ] {
+            let formula = BeforeGuidance::Operation(operation);
+            let [both, negative] =
+                formula.apply(&mut Memory::default(), x, 1.0, [cond, uncond], 5.0).unwrap();
+            let alone = formula.apply_alone(cond.clone()).unwrap();
+            for (found, name) in [(both, name.to_owned()), (alone, format!("{name}_alone"))] {
+                let difference = fixtures::relative_diff(&found, &expected[&name]);
+                assert!(difference < 1e-5, "{name}: {difference:e}");
+            }
+            assert_eq!(fixtures::values(&negative), fixtures::values(uncond));
+        }
+        let wide = LatentOperation::Sharpen { radius: 31, sigma: 1.0, alpha: 0.1 };
+        assert!(wide.apply(cond).unwrap_err().to_string().contains("border cannot be mirrored"));
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use candle_core::{DType, Device};
 
+use super::super::model_inputs::ModelInputs;
 use super::super::regions::Area;
 use super::*;
 

@@ -21,12 +21,14 @@ pub struct ModelInputs {
     pub grounding: Option<Grounding>,
     /// The control networks that count here, the same for every sample.
     pub control: Option<AppliedControl>,
+    /// The noise level, where there is one, for changes that count for a part of the run.
+    pub sigma: Option<f64>,
 }
 
 impl ModelInputs {
     /// Conditions on text alone.
     pub fn text(context: Tensor) -> Self {
-        Self { context, vector: None, concat: None, grounding: None, control: None }
+        Self { context, vector: None, concat: None, grounding: None, control: None, sigma: None }
     }
 
     /// Whether the boxes of two calls of the network can go into one.
@@ -52,6 +54,7 @@ impl ModelInputs {
                 }
             },
             control: self.control.clone(),
+            sigma: self.sigma,
         })
     }
 
@@ -71,6 +74,7 @@ impl ModelInputs {
                 }
             },
             control: inputs.first().and_then(|input| input.control.clone()),
+            sigma: inputs.first().and_then(|input| input.sigma),
         })
     }
 }

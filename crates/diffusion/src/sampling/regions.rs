@@ -10,6 +10,7 @@ use super::guidance::ConditioningEntry;
 use super::latent::{ResizeMethod, resize_planes};
 use super::model_inputs::ModelInputs;
 use super::schedule::NoiseSchedule;
+use super::sharing::share;
 use crate::control::{AppliedControl, ControlUse};
 
 /// A rectangle of the latent, in latent pixels.
@@ -54,23 +55,23 @@ const BORDER: usize = 8;
 /// An entry at a latent of known size.
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
-    inputs: ModelInputs,
-    grounding: Option<GroundedText>,
+    pub inputs: ModelInputs,
+    pub grounding: Option<GroundedText>,
     pub area: Option<Area>,
     /// `[B,1,H,W]` over the whole latent, with its strength.
     mask: Option<Tensor>,
     strength: f64,
     start_sigma: f64,
     end_sigma: f64,
-    controls: Vec<PlacedControl>,
-    control_for_all: bool,
+    pub controls: Vec<PlacedControl>,
+    pub control_for_all: bool,
     /// What the entry's estimate is multiplied with.
     pub weight: Weight,
 }
 
 /// A control network of an entry and the levels at which it counts.
 #[derive(Debug, Clone)]
-struct PlacedControl {
+pub(super) struct PlacedControl {
     used: Arc<ControlUse>,
     start_sigma: f64,
     end_sigma: f64,
@@ -101,19 +102,7 @@ pub(super) fn place(
             side.iter().map(|entry| Placed::new(entry, schedule, shape)).collect::<Result<Vec<Placed>>>()?,
         );
     }
-    for side in 0..placed.len() {
-        for entry in placed[side].clone() {
-            for (_, other) in placed.iter_mut().enumerate().filter(|(other, _)| *other != side) {
-                add_counterpart(other, &entry);
-            }
-        }
-    }
-    if let Some((first, others)) = placed.split_first_mut() {
-        for other in others {
-            share_boxes(first, other);
-            share_controls(first, other);
-        }
-    }
+    share(&mut placed);
     for entry in placed.iter_mut().flatten() {
         entry.finish(shape)?;
     }
@@ -244,45 +233,11 @@ impl Region {
 }
 
 impl Area {
-    fn holds(&self, inner: &Area) -> bool {
+    pub(super) fn holds(&self, inner: &Area) -> bool {
         inner.x >= self.x
             && inner.y >= self.y
             && inner.x + inner.width <= self.x + self.width
             && inner.y + inner.height <= self.y + self.height
-    }
-}
-
-/// Gives a side an entry for the area of another side's entry, unless it has one.
-fn add_counterpart(side: &mut Vec<Placed>, entry: &Placed) {
-    let Some(area) = entry.area else { return };
-    let covering = side.iter().filter(|other| other.area.is_none_or(|covers| covers.holds(&area)));
-    // The smallest area that covers it; an entry for the whole picture only if there is none.
-    let size = |other: &&Placed| other.area.map_or(usize::MAX, |a| a.width.saturating_mul(a.height));
-    let Some(closest) = covering.min_by_key(size) else { return };
-    if closest.area != Some(area) {
-        let copy = Placed { inputs: closest.inputs.clone(), ..entry.clone() };
-        side.push(copy);
-    }
-}
-
-/// Gives the boxes of a side's entries for the whole picture to those of another side that has none.
-///
-/// Both sides must see the boxes, or guidance would also lead towards the mere presence of boxes.
-fn share_boxes(first: &[Placed], other: &mut Vec<Placed>) {
-    let whole = |entry: &&Placed| entry.area.is_none();
-    let boxes: Vec<&GroundedText> = first.iter().filter(whole).filter_map(|e| e.grounding.as_ref()).collect();
-    let free: Vec<usize> = (0..other.len()).filter(|i| other[*i].area.is_none()).collect();
-    if free.is_empty() || free.iter().any(|i| other[*i].grounding.is_some()) {
-        return;
-    }
-    for (n, grounding) in boxes.into_iter().enumerate() {
-        let at = free[n % free.len()];
-        if other[at].grounding.is_none() {
-            other[at].grounding = Some(grounding.clone());
-        } else {
-            let copy = Placed { grounding: Some(grounding.clone()), ..other[at].clone() };
-            other.push(copy);
-        }
     }
 }
 
@@ -336,25 +291,6 @@ impl PlacedControl {
             start_sigma: schedule.percent_to_sigma(options.start_percent),
             end_sigma: schedule.percent_to_sigma(options.end_percent),
         }
-    }
-}
-
-/// Gives the control networks of the first side that are meant for all sides to another side, unless it has its own.
-///
-/// # Source
-/// As ComfyUI does for its older node: entries for a part of the picture neither give nor get.
-fn share_controls(first: &[Placed], other: &mut [Placed]) {
-    let whole = |entry: &&mut Placed| entry.area.is_none();
-    if other.iter().any(|entry| entry.area.is_none() && !entry.controls.is_empty()) {
-        return;
-    }
-    let mut targets: Vec<&mut Placed> = other.iter_mut().filter(whole).collect();
-    let count = targets.len();
-    let shared = first
-        .iter()
-        .filter(|entry| entry.area.is_none() && entry.control_for_all && !entry.controls.is_empty());
-    for (i, entry) in shared.enumerate().take_while(|_| count > 0) {
-        targets[i % count].controls = entry.controls.clone();
     }
 }
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, LazyLock};
 use candle_core::{DType, Device, Tensor};
 use comfy_diffusion::checkpoint::CheckpointHeader;
 use comfy_diffusion::sampling::{
-    AfterGuidance, ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SampleRequest, SamplingError,
-    SamplingModel, sample,
+    AfterGuidance, ConditioningEntry, Hooks, ModelInputs, NoisePredictor, ResizeMethod, SampleRequest,
+    SamplingError, SamplingModel, sample,
 };
 use comfy_diffusion::{
-    HyperTile, HyperTileRun, Hypernetwork, MiddleAttention, UnetChanges, UsedHypernetwork,
+    DeepShrink, HyperTile, HyperTileRun, Hypernetwork, MiddleAttention, UnetChanges, UsedHypernetwork,
 };
 
 use crate::compare::{assert_close, distance};
@@ -65,6 +65,29 @@ fn tiles_agree() {
         let run = HyperTileRun::new(settings);
         check(name, UnetChanges { hyper_tile: Some(&run), ..UnetChanges::default() });
     }
+}
+
+#[test]
+fn shrunk_features_agree() {
+    use ResizeMethod::{Area, Bicubic, Bilinear, NearestExact};
+    let goldens = candle_core::safetensors::load(fixture("deep_shrink.safetensors"), &Device::Cpu).unwrap();
+    let inputs = ModelInputs::text(GOLDENS["context"].clone());
+    for (name, block, factor, after_skip, down, up) in [
+        ("after_3", 3, 2.0, true, Bicubic, Bicubic),
+        ("before_4", 4, 1.7, false, Area, NearestExact),
+        ("after_1", 1, 1.5, true, Bilinear, Bilinear),
+        ("larger_6", 6, 0.5, true, NearestExact, Area),
+    ] {
+        let shrink = [DeepShrink { block, factor, after_skip, down, up }];
+        let changes = UnetChanges { deep_shrink: &shrink, ..UnetChanges::default() };
+        let found = TINY.model.forward_with(&GOLDENS["x"], &GOLDENS["timesteps"], &inputs, changes).unwrap();
+        assert_close(name, &found, &goldens[name], UNET_TOLERANCE);
+        assert!(distance(&found, &GOLDENS["plain"]).relative > 1e-3, "{name} changes nothing");
+    }
+    let nothing_left = [DeepShrink { block: 9, factor: 9.0, after_skip: true, down: Area, up: Area }];
+    let changes = UnetChanges { deep_shrink: &nothing_left, ..UnetChanges::default() };
+    let error = TINY.model.forward_with(&GOLDENS["x"], &GOLDENS["timesteps"], &inputs, changes).unwrap_err();
+    assert!(error.to_string().contains("cannot be shrunk"), "{error}");
 }
 
 struct Watched;

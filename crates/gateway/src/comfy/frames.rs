@@ -6,6 +6,7 @@
 use crate::error::object_or_empty;
 use crate::events::{is_durable, is_terminal};
 use comfy_graph::ErrorCode;
+use comfy_graph::graph::{parent_node, shown_node};
 use comfy_proto::graph::ErrorCode as WireCode;
 use comfy_proto::orchestrator::job_event::Kind;
 use comfy_proto::orchestrator::{CachedNode, Cancelled, JobError, JobEvent, NodeBlocked, NodeDone};
@@ -94,7 +95,7 @@ impl JobFrames {
         let at = event.at_ms;
         self.ended |= is_terminal(event);
         match kind {
-            Kind::Queued(_) => vec![status],
+            Kind::Queued(_) | Kind::Moved(_) => vec![status],
             Kind::Started(_) => {
                 self.started = true;
                 vec![
@@ -144,9 +145,9 @@ impl JobFrames {
                     "state": node.state,
                     "node_id": id,
                     "prompt_id": self.prompt_id,
-                    "display_node_id": id,
-                    "parent_node_id": null,
-                    "real_node_id": id,
+                    "display_node_id": shown_node(id),
+                    "parent_node_id": parent_node(id),
+                    "real_node_id": shown_node(id),
                 });
                 (id.clone(), entry)
             })
@@ -157,7 +158,7 @@ impl JobFrames {
     fn executed(&self, node_id: &str, ui_json: &str) -> Frame {
         let data = json!({
             "node": node_id,
-            "display_node": node_id,
+            "display_node": shown_node(node_id),
             "output": object_or_empty(ui_json),
             "prompt_id": self.prompt_id,
         });
@@ -181,7 +182,7 @@ impl JobFrames {
         let state = NodeState { value: json!(0.0), max: json!(1.0), state: "running" };
         self.nodes.insert(node_id.into(), state);
         self.current = Some(node_id.into());
-        let data = json!({"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id});
+        let data = json!({"node": node_id, "display_node": shown_node(node_id), "prompt_id": self.prompt_id});
         vec![self.progress_state(), self.message("executing", data)]
     }
 
@@ -212,7 +213,7 @@ impl JobFrames {
         let code = ErrorCode::from(WireCode::try_from(error.code).unwrap_or(WireCode::Unspecified));
         json!({
             "prompt_id": self.prompt_id,
-            "node_id": error.node_id,
+            "node_id": shown_node(&error.node_id),
             "node_type": error.class,
             "executed": self.executed,
             "exception_message": error.message,
@@ -228,7 +229,7 @@ impl JobFrames {
     fn blocked(&self, blocked: &NodeBlocked) -> Frame {
         let data = json!({
             "prompt_id": self.prompt_id,
-            "node_id": blocked.node_id,
+            "node_id": shown_node(&blocked.node_id),
             "node_type": blocked.class,
             "executed": self.executed,
             "exception_message": format!("Execution Blocked: {}", blocked.message),
@@ -243,7 +244,7 @@ impl JobFrames {
     fn interrupted(&self, cancelled: &Cancelled, at: i64) -> Value {
         json!({
             "prompt_id": self.prompt_id,
-            "node_id": cancelled.node_id,
+            "node_id": shown_node(&cancelled.node_id),
             "node_type": cancelled.class,
             "executed": self.executed,
             "timestamp": at,
@@ -265,9 +266,9 @@ impl Preview {
             let metadata = json!({
                 "node_id": self.node_id,
                 "prompt_id": self.prompt_id,
-                "display_node_id": self.node_id,
-                "parent_node_id": null,
-                "real_node_id": self.node_id,
+                "display_node_id": shown_node(&self.node_id),
+                "parent_node_id": parent_node(&self.node_id),
+                "real_node_id": shown_node(&self.node_id),
                 "image_type": self.mime,
             })
             .to_string();

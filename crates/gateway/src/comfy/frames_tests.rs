@@ -63,7 +63,7 @@ impl Run {
             class: String::new(),
             ui_json: (*ui).into(),
         };
-        self.on(1, Kind::Queued(pb::Queued { number: 0.0 }))
+        self.on(1, Kind::Queued(pb::Queued::default()))
             .on(1, Kind::Started(pb::Started {}))
             .on(1, Kind::Cached(pb::Cached { nodes: cached.iter().map(node).collect() }))
     }
@@ -75,7 +75,7 @@ impl Run {
     fn done(&mut self, id: &str, ui_json: &str) -> &mut Self {
         self.on(
             1,
-            Kind::NodeDone(NodeDone { node_id: id.into(), class: String::new(), ui_json: ui_json.into() }),
+            Kind::NodeDone(NodeDone { node_id: id.into(), ui_json: ui_json.into(), ..Default::default() }),
         )
     }
 
@@ -162,7 +162,7 @@ fn a_failed_run_ends_like_one_of_comfyui() {
 #[test]
 fn a_job_that_never_started_leaves_quietly() {
     let mut run = Run::new("pid", false);
-    run.on(2, Kind::Queued(pb::Queued { number: 0.0 })).on(1, Kind::Cancelled(Cancelled::default()));
+    run.on(2, Kind::Queued(pb::Queued::default())).on(1, Kind::Cancelled(Cancelled::default()));
     let kinds: Vec<&str> = run.sent.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(kinds, ["status", "status"]);
 }

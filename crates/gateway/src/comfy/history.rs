@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use comfy_graph::ErrorCode;
+use comfy_graph::graph::{parent_node, shown_node};
 use comfy_proto::orchestrator::{DeleteJobsRequest, Job, JobStatus, ListJobsRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -158,7 +159,7 @@ pub fn entry(job: &Job) -> Value {
         .iter()
         .map(|output| {
             let id = &output.node_id;
-            (id.clone(), json!({"node_id": id, "display_node": id, "parent_node": null, "real_node_id": id}))
+            (id.clone(), json!({"node_id": id, "display_node": shown_node(id), "parent_node": parent_node(id), "real_node_id": shown_node(id)}))
         })
         .collect();
     let completed = job.status() == JobStatus::Completed;

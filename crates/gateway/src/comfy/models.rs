@@ -216,7 +216,7 @@ pub async fn metadata(
     }
 }
 
-/// The cover picture that a model file carries, as WebP.
+/// The cover picture that stands beside a model file, or that it carries, as WebP.
 #[utoipa::path(
     get,
     path = "/experiment/models/preview/{folder}/{place}/{*name}",
@@ -233,10 +233,10 @@ pub async fn preview(
     Path((folder, _place, name)): Path<(String, String, String)>,
 ) -> Result<Response, ComfyError> {
     known(&folder)?;
-    let metadata = app.orchestrator.model_metadata(&folder, &name).await?;
-    let cover = metadata["ssmd_cover_images"].as_str().and_then(first_cover);
-    let Some(cover) = cover else {
-        return Err(ApiError::not_found(format!("`{name}` carries no picture")).into());
+    let (beside, metadata) = app.orchestrator.model_cover(&folder, &name).await?;
+    let carried = || metadata["ssmd_cover_images"].as_str().and_then(first_cover);
+    let Some(cover) = Some(beside).filter(|cover| !cover.is_empty()).or_else(carried) else {
+        return Err(ApiError::not_found(format!("there is no picture of `{name}`")).into());
     };
     let format = PreviewFormat::Webp { quality: 90 };
     let rendered = files::blocking(move || pictures::preview(&cover, format, Channel::All)).await?;

@@ -3,6 +3,7 @@
 use crate::app::Shared;
 use crate::error::ApiError;
 use crate::openapi::failures::{Away, Error};
+use crate::serve_file::percent_encode;
 use axum::Json;
 use axum::extract::State;
 use comfy_proto::stage::ModelFile;
@@ -32,6 +33,10 @@ struct Checkpoint {
     reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     note: String,
+    /// Where its picture is, if it has one.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cover: Option<String>,
 }
 
 #[utoipa::path(
@@ -58,6 +63,10 @@ pub async fn list(State(app): State<Shared>) -> Result<Json<CheckpointList>, Api
 
 impl From<ModelFile> for Checkpoint {
     fn from(model: ModelFile) -> Self {
+        let cover = model.has_cover.then(|| {
+            let name: Vec<String> = model.name.split('/').map(percent_encode).collect();
+            format!("/experiment/models/preview/checkpoints/0/{}", name.join("/"))
+        });
         Self {
             name: model.name,
             bytes: model.bytes,
@@ -66,6 +75,7 @@ impl From<ModelFile> for Checkpoint {
             default: model.is_default,
             reason: model.reason,
             note: model.note,
+            cover,
         }
     }
 }

@@ -107,7 +107,14 @@ fn to_sse(event: &JobEvent) -> Option<Event> {
 
 fn describe(kind: &Kind) -> (&'static str, Value) {
     match kind {
-        Kind::Queued(queued) => ("queued", json!({"number": crate::comfy::number(queued.number)})),
+        Kind::Queued(queued) => {
+            let mut fields = json!({"number": crate::comfy::number(queued.number)});
+            if queued.ordinal > 0 {
+                fields["ordinal"] = queued.ordinal.into();
+            }
+            ("queued", fields)
+        }
+        Kind::Moved(moved) => ("moved", json!({"number": crate::comfy::number(moved.number)})),
         Kind::Started(_) => ("started", json!({})),
         Kind::Cached(cached) => {
             let ids: Vec<&str> = cached.nodes.iter().map(|node| node.node_id.as_str()).collect();
@@ -127,6 +134,12 @@ fn describe(kind: &Kind) -> (&'static str, Value) {
             let mut fields = json!({"node_id": node.node_id, "class_type": node.class});
             if !node.ui_json.is_empty() {
                 fields["ui"] = object_or_empty(&node.ui_json);
+            }
+            if !node.stage.is_empty() {
+                fields["stage"] = node.stage.clone().into();
+            }
+            if node.peak_bytes > 0 {
+                fields["peak_bytes"] = node.peak_bytes.into();
             }
             ("node_done", fields)
         }

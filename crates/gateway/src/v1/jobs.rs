@@ -3,10 +3,10 @@
 use super::job::{JobList, JobView, Picture};
 use crate::app::Shared;
 use crate::comfy::view;
-use crate::error::{ApiError, object_or_empty};
+use crate::error::{ApiError, Body, object_or_empty, read_json};
 use crate::extract::{Path, Query};
 use crate::files;
-use crate::openapi::failures::{Away, Conflict, Error, FileAnswer, Outside, Unknown, Wrong};
+use crate::openapi::failures::{Away, Conflict, Error, FileAnswer, Outside, TooLarge, Unknown, Wrong};
 use crate::serve_file::{self, percent_encode};
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +16,7 @@ use comfy_graph::ErrorCode;
 use comfy_proto::orchestrator::{DeleteJobsRequest, Job, JobStatus, ListJobsRequest};
 use serde::Deserialize;
 use serde_json::Value;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -131,6 +131,50 @@ pub async fn cancel(State(app): State<Shared>, Path(id): Path<String>) -> Result
     Ok(Json(JobView::from(&app.orchestrator.cancel(&id).await?)))
 }
 
+/// Moves a job that waits before another one, or to the end of the queue.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/move",
+    tag = "v1",
+    summary = "Moves a job that waits to another place.",
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
+    request_body = JobMove,
+    responses(
+        (status = 200, description = "The answer.", body = JobView),
+        Wrong<Error>, Unknown<Error>, Conflict<Error>, TooLarge<Error>, Away<Error>,
+    ),
+)]
+pub async fn move_in_queue(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Json<JobView>, ApiError> {
+    let before = read_move(&read_json(body)?)?;
+    Ok(Json(JobView::from(&app.orchestrator.move_job(&id, before).await?)))
+}
+
+/// Where to.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by hand: errors name what is wrong")]
+pub struct JobMove {
+    /// A job that waits; null: to the end of the queue.
+    #[schema(required, min_length = 1)]
+    before: Option<String>,
+}
+
+fn read_move(body: &Value) -> Result<Option<String>, ApiError> {
+    let wrong = || {
+        ApiError::bad_request("expected an object with `before` alone: the id of a job that waits, or null")
+    };
+    let fields = body.as_object().filter(|fields| fields.len() == 1).ok_or_else(wrong)?;
+    match fields.get("before") {
+        Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) if !id.is_empty() => Ok(Some(id.clone())),
+        _ => Err(wrong()),
+    }
+}
+
 /// Forgets a job that has ended. Its pictures stay.
 #[utoipa::path(
     delete,
@@ -232,11 +276,27 @@ pub(super) fn status_name(status: JobStatus) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn statuses_are_checked() {
         assert_eq!(read_statuses("queued, running").unwrap(), [1, 2]);
         assert!(read_statuses("").unwrap().is_empty());
         assert!(read_statuses("done").unwrap_err().message.contains("`completed`"));
+    }
+
+    #[test]
+    fn a_move_names_its_place() {
+        assert_eq!(read_move(&json!({"before": null})).unwrap(), None);
+        assert_eq!(read_move(&json!({"before": "j"})).unwrap(), Some("j".into()));
+        for wrong in [
+            json!({}),
+            json!([]),
+            json!({"before": 3}),
+            json!({"before": ""}),
+            json!({"before": null, "x": 1}),
+        ] {
+            assert!(read_move(&wrong).is_err(), "{wrong}");
+        }
     }
 }

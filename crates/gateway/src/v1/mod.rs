@@ -20,6 +20,7 @@ pub fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::move_in_queue))
         .routes(routes!(jobs::output))
         .routes(routes!(events::stream))
         .routes(routes!(checkpoints::list))

@@ -1,5 +1,6 @@
 //! An orchestrator whose jobs do what a test says.
 
+use base64::Engine as _;
 use comfy_graph::spec::{InputSpec, NodeSpec, OutputSpec};
 use comfy_proto::orchestrator as pb;
 use comfy_proto::orchestrator::job_event::Kind;
@@ -162,7 +163,16 @@ impl Fake {
             }
             let last = index + 1 == nodes.len();
             let ui_json = if last { saved.to_owned() } else { String::new() };
-            self.happen(job_id, Kind::NodeDone(pb::NodeDone { node_id, class, ui_json }));
+            self.happen(
+                job_id,
+                Kind::NodeDone(pb::NodeDone {
+                    node_id,
+                    class,
+                    ui_json,
+                    stage: "stage-image".into(),
+                    peak_bytes: 7,
+                }),
+            );
         }
         self.happen(job_id, Kind::Succeeded(pb::Succeeded {}));
     }
@@ -204,6 +214,10 @@ fn apply(job: &mut Job, kind: &Kind, at_ms: i64) {
         }
         Kind::Cancelled(_) => JobStatus::Cancelled,
         Kind::Succeeded(_) => JobStatus::Completed,
+        Kind::Moved(moved) => {
+            job.number = moved.number;
+            return;
+        }
         Kind::Queued(_) | Kind::Cached(_) | Kind::Preview(_) | Kind::NodeBlocked(_) => return,
     };
     job.set_status(status);
@@ -285,7 +299,7 @@ impl OrchestratorService for Fake {
             state.submitted.push(request);
             (id, number)
         };
-        self.happen(&id, Kind::Queued(pb::Queued { number }));
+        self.happen(&id, Kind::Queued(pb::Queued { number, ordinal: 0 }));
         let accepted = pb::Accepted { job_id: id, number, node_errors_json: "{}".into() };
         Ok(Response::new(pb::SubmitWorkflowResponse { result: Some(R::Accepted(accepted)) }))
     }
@@ -340,6 +354,24 @@ impl OrchestratorService for Fake {
         }
         let job = self.get_job(Request::new(pb::GetJobRequest { job_id: id })).await?.into_inner().job;
         Ok(Response::new(pb::CancelJobResponse { job, cancelled }))
+    }
+
+    async fn move_job(
+        &self,
+        request: Request<pb::MoveJobRequest>,
+    ) -> Result<Response<pb::MoveJobResponse>, Status> {
+        let pb::MoveJobRequest { job_id, before_job_id } = request.into_inner();
+        let find = |id: &str| self.get_job(Request::new(pb::GetJobRequest { job_id: id.into() }));
+        let job = find(&job_id).await?.into_inner().job.expect("found");
+        if job.status() != JobStatus::Queued {
+            return Err(Status::failed_precondition(format!("job `{job_id}` does not wait")));
+        }
+        let number = match before_job_id.as_str() {
+            "" => 100.0,
+            before => find(before).await?.into_inner().job.expect("found").number - 0.5,
+        };
+        self.happen(&job_id, Kind::Moved(pb::Moved { number }));
+        Ok(Response::new(pb::MoveJobResponse { job: find(&job_id).await?.into_inner().job }))
     }
 
     async fn delete_jobs(
@@ -403,7 +435,9 @@ impl OrchestratorService for Fake {
     ) -> Result<Response<ListModelsResponse>, Status> {
         self.check()?;
         let models = match request.into_inner().folder.as_str() {
-            "checkpoints" => vec![model("checkpoints", "sub/tiny.safetensors")],
+            "checkpoints" => {
+                vec![ModelFile { has_cover: true, ..model("checkpoints", "sub/tiny.safetensors") }]
+            }
             "embeddings" => vec![model("embeddings", "sub/v1.5.pt")],
             "gligen" => return Err(Status::not_found("no folder `gligen`")),
             _ => Vec::new(),
@@ -416,7 +450,13 @@ impl OrchestratorService for Fake {
         request: Request<GetModelMetadataRequest>,
     ) -> Result<Response<GetModelMetadataResponse>, Status> {
         self.check()?;
-        let GetModelMetadataRequest { folder, name } = request.into_inner();
+        let GetModelMetadataRequest { folder, name, cover } = request.into_inner();
+        if cover && name == "sub/tiny.safetensors" {
+            // The same picture, beside the file.
+            let list: Vec<String> = serde_json::from_str(COVER).unwrap();
+            let cover = base64::engine::general_purpose::STANDARD.decode(&list[0]).unwrap();
+            return Ok(Response::new(GetModelMetadataResponse { cover, ..Default::default() }));
+        }
         let metadata_json = match (folder.as_str(), name.as_str()) {
             ("checkpoints", "sub/tiny.safetensors" | "sd15_random.safetensors") => {
                 r#"{"format":"pt"}"#.into()
@@ -425,7 +465,7 @@ impl OrchestratorService for Fake {
             ("checkpoints", "cover.safetensors") => json!({"ssmd_cover_images": COVER}).to_string(),
             _ => return Err(Status::not_found(format!("there is no file `{name}` in `{folder}`"))),
         };
-        Ok(Response::new(GetModelMetadataResponse { metadata_json }))
+        Ok(Response::new(GetModelMetadataResponse { metadata_json, cover: Vec::new() }))
     }
 
     async fn free_memory(

@@ -75,13 +75,18 @@ async fn model_files_say_what_their_authors_wrote() {
         assert_eq!(gateway.get(&metadata(name)).await.0, 404, "{name}");
     }
     let preview = |name: &str| gateway.url(&format!("/api/experiment/models/preview/checkpoints/0/{name}"));
-    let cover = gateway.http.get(preview("cover.safetensors")).send().await.unwrap();
-    assert_eq!(
-        (cover.status().as_u16(), &cover.headers()["content-type"]),
-        (200, &"image/webp".parse().unwrap())
-    );
-    assert!(cover.bytes().await.unwrap().starts_with(b"RIFF"));
-    assert_eq!(answer(gateway.http.get(preview("sub/tiny.safetensors"))).await.0, 404);
+    // One carries its picture, the other has it beside it.
+    for name in ["cover.safetensors", "sub/tiny.safetensors"] {
+        let cover = gateway.http.get(preview(name)).send().await.unwrap();
+        assert_eq!(
+            (cover.status().as_u16(), &cover.headers()["content-type"]),
+            (200, &"image/webp".parse().unwrap())
+        );
+        assert!(cover.bytes().await.unwrap().starts_with(b"RIFF"));
+    }
+    for name in ["silent.safetensors", "none.safetensors"] {
+        assert_eq!(answer(gateway.http.get(preview(name))).await.0, 404, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ async fn the_events_of_a_job_are_followed_to_the_end() {
     assert_eq!((&seen[3].data["value"], &seen[3].data["max"]), (&json!(1), &json!(2)));
     assert_eq!((&seen[5].data["mime"], &seen[5].data["data"]), (&json!("image/jpeg"), &json!("anBlZw==")));
     assert_eq!(seen[8].data["ui"], json!({"images": []}));
+    assert_eq!((&seen[8].data["stage"], &seen[8].data["peak_bytes"]), (&json!("stage-image"), &json!(7)));
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ async fn a_workflow_becomes_a_job_with_a_picture() {
     gateway.fake().run("job-0", &[("9", "SaveImage")], SAVED);
     let (_, job) = gateway.get("/v1/jobs/job-0").await;
     assert_eq!(job["status"], "completed");
+    let taken = json!({"node_id": "9", "stage": "stage-image", "peak_bytes": 7});
+    assert_eq!(job["memory"]["nodes"], json!([taken]));
     let url = "/view?filename=a_00001_.png&subfolder=sub&type=output";
     let output =
         json!({"node_id": "9", "filename": "a_00001_.png", "subfolder": "sub", "type": "output", "url": url});
@@ -132,6 +134,29 @@ async fn jobs_are_listed_cancelled_and_deleted() {
 }
 
 #[tokio::test]
+async fn waiting_jobs_are_moved() {
+    let gateway = Gateway::start().await;
+    for id in ["a", "b", "c"] {
+        gateway.submit(id, "").await;
+    }
+    let (status, job) = gateway.post("/v1/jobs/c/move", r#"{"before": "b"}"#).await;
+    assert_eq!((status, &job["id"], &job["number"]), (200, &json!("c"), &json!(0.5)));
+    let (status, job) = gateway.post("/v1/jobs/b/move", r#"{"before": null}"#).await;
+    assert_eq!((status, &job["number"]), (200, &json!(100)));
+    gateway.fake().run("a", &[("9", "SaveImage")], SAVED);
+    for (path, body, expected) in [
+        ("x", r#"{"before": null}"#, (404, "not_found")),
+        ("c", r#"{"before": "x"}"#, (404, "not_found")),
+        ("a", r#"{"before": null}"#, (409, "failed_precondition")),
+        ("c", r#"{"after": "b"}"#, (400, "invalid_argument")),
+        ("c", "", (400, "invalid_json")),
+    ] {
+        let (status, error) = gateway.post(&format!("/v1/jobs/{path}/move"), body).await;
+        assert_eq!((status, error["error"]["code"].as_str().unwrap()), expected, "{path} {body}");
+    }
+}
+
+#[tokio::test]
 async fn failures_are_shown() {
     let gateway = Gateway::start().await;
     gateway.submit("a", "").await;
@@ -159,7 +184,10 @@ async fn nodes_checkpoints_and_system_are_described() {
 
     let (_, checkpoints) = gateway.get("/v1/checkpoints").await;
     let expected = json!({"checkpoints": [
-        {"name": "sub/tiny.safetensors", "bytes": 123, "family": "sd1", "usable": true, "default": true},
+        {
+            "name": "sub/tiny.safetensors", "bytes": 123, "family": "sd1", "usable": true, "default": true,
+            "cover": "/experiment/models/preview/checkpoints/0/sub/tiny.safetensors",
+        },
     ]});
     assert_eq!(checkpoints, expected);
 

@@ -1,7 +1,7 @@
 //! What a job machine and a stage say to each other.
 
 use crate::plan::NodeResult;
-use crate::{ErrorCode, Link, NodeId, Value};
+use crate::{ErrorCode, Expansion, Link, NodeId, Value};
 use indexmap::IndexMap;
 use std::collections::BTreeSet;
 
@@ -20,6 +20,8 @@ pub struct CallNode {
     pub id: NodeId,
     pub class: String,
     pub inputs: IndexMap<String, CallInput>,
+    /// Linked inputs that are left out until the node asks for them.
+    pub pending: BTreeSet<String>,
     pub publish: BTreeSet<u32>,
 }
 
@@ -50,6 +52,16 @@ pub enum StageEvent {
         node: NodeId,
         result: NodeResult,
     },
+    /// The node cannot run without these of its pending inputs.
+    NodeWants {
+        node: NodeId,
+        inputs: BTreeSet<String>,
+    },
+    /// The node has put other nodes in its place.
+    NodeExpanded {
+        node: NodeId,
+        expansion: Expansion,
+    },
     NodeFailed {
         node: NodeId,
         error: StageError,
@@ -69,6 +81,8 @@ impl StageEvent {
             | StageEvent::Progress { node, .. }
             | StageEvent::Preview { node, .. }
             | StageEvent::NodeDone { node, .. }
+            | StageEvent::NodeWants { node, .. }
+            | StageEvent::NodeExpanded { node, .. }
             | StageEvent::NodeFailed { node, .. }
             | StageEvent::NodeBlocked { node, .. } => node,
         }

@@ -116,7 +116,7 @@ fn check_link(
 }
 
 /// Whether an output may be linked to an input: one of the types is `*`, or they have a type in common.
-pub(super) fn is_compatible(output: &str, input: &str) -> bool {
+pub(crate) fn is_compatible(output: &str, input: &str) -> bool {
     output == "*"
         || input == "*"
         || output.split(',').any(|from| input.split(',').any(|to| from.trim() == to.trim()))
@@ -171,7 +171,7 @@ pub(super) fn cycle_error<'a>(id: &str, members: impl ExactSizeIterator<Item = &
 }
 
 /// Everything besides inputs that decides the results of a node, or `None` when that cannot be known.
-fn fingerprint(
+pub(crate) fn fingerprint(
     class: &CatalogNode,
     inputs: &IndexMap<String, Input>,
     id: Option<&NodeId>,

@@ -1,8 +1,9 @@
 //! Runs one group on one stage and turns what the stage says into signals.
 
 use super::{StageClient, Stages};
+use comfy_graph::event::NodeMemory;
 use comfy_graph::run::{CallInput, Signal, StageCall, StageError, StageEvent};
-use comfy_graph::{ErrorCode, NodeId, NodeResult, Value};
+use comfy_graph::{ErrorCode, ExpandedInput, ExpandedNode, Expansion, NodeId, NodeResult, Value};
 use comfy_proto::status::from_status;
 use comfy_proto::{convert::BadMessage, stage as pb};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ async fn stream(
     call: StageCall,
     signals: &mpsc::Sender<Signal>,
 ) -> Result<(), StageError> {
-    let attempt = call.attempt;
+    let (attempt, stage) = (call.attempt, call.stage.clone());
     let lost = |status: Status| {
         let code = from_status(&status);
         let message = match code {
@@ -79,7 +80,7 @@ async fn stream(
     };
     let mut answers = client.rpc().run_stage(request(context, call)).await.map_err(lost)?.into_inner();
     while let Some(answer) = answers.message().await.map_err(lost)? {
-        let event = read_event(answer).map_err(|error| StageError {
+        let event = read_event(answer, &stage).map_err(|error| StageError {
             code: ErrorCode::Internal,
             message: format!("stage `{}` sent a bad event: {error}", client.name()),
         })?;
@@ -104,6 +105,7 @@ fn request(context: &CallContext, call: StageCall) -> pb::RunStageRequest {
         node_id: node.id.0,
         class: node.class,
         inputs: node.inputs.into_iter().map(|(name, value)| (name, input(value))).collect(),
+        pending: node.pending.into_iter().collect(),
         publish: node.publish.into_iter().collect(),
     });
     pb::RunStageRequest {
@@ -117,7 +119,7 @@ fn request(context: &CallContext, call: StageCall) -> pb::RunStageRequest {
     }
 }
 
-fn read_event(answer: pb::RunStageResponse) -> Result<StageEvent, BadMessage> {
+fn read_event(answer: pb::RunStageResponse, stage: &str) -> Result<StageEvent, BadMessage> {
     use pb::run_stage_response::Event;
     let node = NodeId(answer.node_id);
     Ok(match answer.event.ok_or(BadMessage::Missing("event"))? {
@@ -127,13 +129,36 @@ fn read_event(answer: pb::RunStageResponse) -> Result<StageEvent, BadMessage> {
         Event::Done(done) => {
             let outputs = done.outputs.into_iter().map(|(slot, value)| Ok((slot, Value::try_from(value)?)));
             let ui_json = (!done.ui_json.is_empty()).then_some(done.ui_json);
-            let result = NodeResult { outputs: outputs.collect::<Result<_, BadMessage>>()?, ui_json };
+            let peak_bytes = (done.peak_bytes > 0).then_some(done.peak_bytes);
+            let memory = Some(NodeMemory { stage: stage.to_owned(), peak_bytes });
+            let result = NodeResult { outputs: outputs.collect::<Result<_, BadMessage>>()?, ui_json, memory };
             StageEvent::NodeDone { node, result }
         }
         Event::Blocked(blocked) => StageEvent::NodeBlocked { node, message: blocked.message },
+        Event::Wants(wants) => StageEvent::NodeWants { node, inputs: wants.inputs.into_iter().collect() },
+        Event::Expanded(expanded) => StageEvent::NodeExpanded { node, expansion: read_expansion(expanded)? },
         Event::Failed(failed) => {
             let error = StageError { code: failed.code().into(), message: failed.message };
             StageEvent::NodeFailed { node, error }
         }
+    })
+}
+
+fn read_expansion(expanded: pb::NodeExpanded) -> Result<Expansion, BadMessage> {
+    let input = |binding: pb::InputBinding| {
+        use pb::input_binding::Source;
+        Ok(match binding.source.ok_or(BadMessage::Missing("expanded.source"))? {
+            Source::Value(value) => ExpandedInput::Value(Value::try_from(value)?),
+            Source::Local(link) => ExpandedInput::Link { node: link.node_id, slot: link.slot },
+        })
+    };
+    let node = |node: pb::StageNode| {
+        let inputs = node.inputs.into_iter().map(|(name, binding)| Ok((name, input(binding)?)));
+        Ok(ExpandedNode { id: node.node_id, class: node.class, inputs: inputs.collect::<Result<_, _>>()? })
+    };
+    Ok(Expansion {
+        nodes: expanded.nodes.into_iter().map(node).collect::<Result<_, BadMessage>>()?,
+        outputs: expanded.outputs.into_iter().map(input).collect::<Result<_, BadMessage>>()?,
+        ui_json: (!expanded.ui_json.is_empty()).then_some(expanded.ui_json),
     })
 }

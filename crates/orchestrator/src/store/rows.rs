@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 /// The columns of [`job`], without and with the large ones.
 pub(super) const JOB: &str = "id, status, number, client_id, created_ms, started_ms, finished_ms, nodes_total, \
-     nodes_done, error, last_seq, attempt, resumed";
+     nodes_done, error, last_seq, attempt, resumed, creation";
 pub(super) const JOB_DETAIL: &str = "id, status, number, client_id, created_ms, started_ms, finished_ms, \
-     nodes_total, nodes_done, error, last_seq, attempt, resumed, graph, valid, extra_data, targets, output_nodes";
+     nodes_total, nodes_done, error, last_seq, attempt, resumed, creation, graph, valid, extra_data, targets, output_nodes";
 pub(super) const EVENT: &str = "seq, job_id, at_ms, client_id, queue_remaining, kind";
 
 pub(super) fn json<T: DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {
@@ -40,16 +40,17 @@ pub(super) fn job(row: &Row<'_>, detail: bool) -> Result<JobRow, StoreError> {
         last_seq: unsigned(row.get(10)?),
         attempt: unsigned(row.get(11)?),
         resumed: row.get(12)?,
+        ordinal: unsigned(row.get(13)?),
         texts,
     })
 }
 
 fn texts(row: &Row<'_>) -> Result<JobTexts, StoreError> {
-    let (targets, output_nodes): (String, String) = (row.get(16)?, row.get(17)?);
+    let (targets, output_nodes): (String, String) = (row.get(17)?, row.get(18)?);
     Ok(JobTexts {
-        graph: row.get(13)?,
-        valid: row.get(14)?,
-        extra_data: row.get(15)?,
+        graph: row.get(14)?,
+        valid: row.get(15)?,
+        extra_data: row.get(16)?,
         targets: json(&targets, "jobs.targets")?,
         output_nodes: json(&output_nodes, "jobs.output_nodes")?,
     })
@@ -75,7 +76,8 @@ pub(super) fn shown(row: &Row<'_>) -> Result<Shown, StoreError> {
 /// Reads `outputs, ui_json` from two columns.
 pub(super) fn result(row: &Row<'_>, first: usize) -> Result<NodeResult, StoreError> {
     let outputs: String = row.get(first)?;
-    Ok(NodeResult { outputs: json(&outputs, "results.outputs")?, ui_json: row.get(first + 1)? })
+    let outputs = json(&outputs, "results.outputs")?;
+    Ok(NodeResult { outputs, ui_json: row.get(first + 1)?, memory: None })
 }
 
 /// SQLite has signed integers; ours never pass 2^63.

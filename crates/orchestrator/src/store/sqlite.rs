@@ -4,6 +4,7 @@ use super::rows::{self, signed, text};
 use super::{
     JobFilter, JobRow, JobStore, NewJob, Place, Shown, Stamp, StoreError, Submitted, UsedKey, Write, schema,
 };
+use crate::queue_order::Placement;
 use comfy_graph::{CacheKey, JobEvent, JobEventKind, JobStatus, NodeId, NodeResult};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, params};
 use std::collections::HashMap;
@@ -64,14 +65,15 @@ impl JobStore for SqliteStore {
                 text(&texts.output_nodes),
             ],
         )?;
+        let ordinal = u64::try_from(transaction.last_insert_rowid()).unwrap_or(0);
         if let Some(key) = &job.key {
             transaction.execute(
                 "INSERT INTO idempotency_keys (key, fingerprint, job_id, node_errors) VALUES (?1, ?2, ?3, ?4)",
                 params![key.key, key.fingerprint, job.id, key.node_errors_json],
             )?;
         }
-        let event =
-            write_event(&transaction, &job.id, &job.client_id, stamp, JobEventKind::Queued { number })?;
+        let kind = JobEventKind::Queued { number, ordinal };
+        let event = write_event(&transaction, &job.id, &job.client_id, stamp, kind)?;
         transaction.commit()?;
         Ok(Submitted::New(event))
     }
@@ -124,6 +126,37 @@ impl JobStore for SqliteStore {
         };
         transaction.commit()?;
         Ok(written)
+    }
+
+    fn next_number(&self) -> Result<f64, StoreError> {
+        let sql = "SELECT CAST(value AS REAL) FROM counters WHERE name = 'number'";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    fn place(
+        &mut self,
+        placements: &[(Placement, Stamp)],
+        next_number: f64,
+    ) -> Result<Vec<JobEvent>, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let mut events = Vec::with_capacity(placements.len());
+        for (Placement { id, number, resumed }, stamp) in placements {
+            let client_id: Option<String> = transaction
+                .query_row(
+                    "UPDATE jobs SET number = ?2, resumed = ?3 WHERE id = ?1 AND status = 'queued' \
+                     RETURNING client_id",
+                    params![id, number, resumed],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let client_id = client_id.ok_or_else(|| StoreError::NoSuchJob(id.clone()))?;
+            let kind = JobEventKind::Moved { number: *number };
+            events.push(write_event(&transaction, id, &client_id, *stamp, kind)?);
+        }
+        let value = next_number as i64;
+        transaction.execute("UPDATE counters SET value = ?1 WHERE name = 'number'", [value])?;
+        transaction.commit()?;
+        Ok(events)
     }
 
     fn requeue_running(&mut self) -> Result<u32, StoreError> {

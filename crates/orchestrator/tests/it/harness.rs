@@ -186,6 +186,7 @@ pub fn durable(events: &[pb::JobEvent]) -> Vec<String> {
     let text = |event: &pb::JobEvent| {
         Some(match event.kind.as_ref().unwrap() {
             Kind::Queued(_) => "queued".into(),
+            Kind::Moved(moved) => format!("moved to {}", moved.number),
             Kind::Started(_) => "started".into(),
             Kind::Cached(cached) => {
                 let ids: Vec<&str> = cached.nodes.iter().map(|node| node.node_id.as_str()).collect();

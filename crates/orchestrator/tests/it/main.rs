@@ -5,6 +5,7 @@
 mod api;
 mod cache;
 mod cancel;
+mod growing;
 mod harness;
 mod idempotency;
 mod queue;

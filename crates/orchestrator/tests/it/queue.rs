@@ -2,7 +2,7 @@
 
 use crate::harness::World;
 use comfy_proto::orchestrator as pb;
-use comfy_testkit::fake_stage::text_to_image;
+use comfy_testkit::fake_stage::{PEAK_BYTES, text_to_image};
 
 fn request(seed: u64) -> pb::SubmitWorkflowRequest {
     pb::SubmitWorkflowRequest { workflow_json: text_to_image(seed).to_string(), ..Default::default() }
@@ -34,6 +34,112 @@ async fn jobs_run_in_queue_order() {
     ran.dedup();
     assert_eq!(ran[0], first.job_id);
     assert_eq!(ran[1..], expected);
+}
+
+#[tokio::test]
+async fn waiting_jobs_are_moved_and_stay_there_over_a_restart() {
+    let world = World::new();
+    let mut orchestrator = world.start().await;
+    world.sampler.hold("Sample");
+    let mut ids = Vec::new();
+    for seed in 0..5 {
+        ids.push(orchestrator.submit(&text_to_image(seed)).await);
+    }
+    world.sampler.wait_started("Sample", 1).await;
+    let move_to =
+        |id: &str, before: &str| pb::MoveJobRequest { job_id: id.into(), before_job_id: before.into() };
+    let queued = pb::ListJobsRequest { statuses: vec![pb::JobStatus::Queued.into()], ..Default::default() };
+    for (request, expected) in [
+        (move_to(&ids[4], &ids[2]), [1, 4, 2, 3]),
+        (move_to(&ids[1], ""), [4, 2, 3, 1]),
+        (move_to(&ids[3], &ids[4]), [3, 4, 2, 1]),
+        (move_to(&ids[3], &ids[4]), [3, 4, 2, 1]),
+    ] {
+        let moved = orchestrator.client.move_job(request.clone()).await.unwrap().into_inner().job.unwrap();
+        assert_eq!(moved.id, request.job_id);
+        let listed = orchestrator.client.list_jobs(queued.clone()).await.unwrap().into_inner().jobs;
+        let order: Vec<usize> =
+            listed.iter().map(|job| ids.iter().position(|id| *id == job.id).unwrap()).collect();
+        assert_eq!(order, expected);
+        assert!(listed.iter().all(|job| job.ordinal as usize == order_of(&ids, &job.id) + 1), "names stay");
+        assert!(listed.windows(2).all(|pair| pair[0].number < pair[1].number));
+    }
+    let events = orchestrator.job(&ids[3]).await.durable_events;
+    let moved: Vec<f64> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            Some(pb::job_event::Kind::Moved(moved)) => Some(moved.number),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(moved.len(), 1, "a move to where the job is says nothing");
+
+    for (request, code, message) in [
+        (move_to("x", ""), tonic::Code::NotFound, "there is no job `x`".to_owned()),
+        (move_to(&ids[1], "x"), tonic::Code::NotFound, "there is no job `x`".to_owned()),
+        (
+            move_to(&ids[0], ""),
+            tonic::Code::FailedPrecondition,
+            format!("job `{}` is running, only jobs that wait can be ordered", ids[0]),
+        ),
+        (
+            move_to(&ids[1], &ids[0]),
+            tonic::Code::FailedPrecondition,
+            format!("job `{}` is running, only jobs that wait can be ordered", ids[0]),
+        ),
+    ] {
+        let error = orchestrator.client.move_job(request).await.unwrap_err();
+        assert_eq!((error.code(), error.message()), (code, message.as_str()));
+    }
+
+    orchestrator.kill();
+    let mut orchestrator = world.start().await;
+    let late = orchestrator.submit(&text_to_image(9)).await;
+    world.sampler.release("Sample");
+    orchestrator.finish(&late).await;
+    let mut ran: Vec<String> = world.sampler.calls().into_iter().map(|call| call.job_id).collect();
+    ran.dedup();
+    // The one that ran when the process died goes on first.
+    let mut expected = [0, 3, 4, 2, 1].map(|index| ids[index].clone()).to_vec();
+    expected.push(late);
+    assert_eq!(ran, expected);
+    let error = orchestrator.client.move_job(move_to(&ids[1], "")).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::FailedPrecondition);
+}
+
+fn order_of(ids: &[String], id: &str) -> usize {
+    ids.iter().position(|known| known == id).unwrap()
+}
+
+#[tokio::test]
+async fn the_memory_of_nodes_is_kept() {
+    let world = World::new();
+    let mut orchestrator = world.start().await;
+    let id = orchestrator.submit(&text_to_image(1)).await;
+    orchestrator.finish(&id).await;
+    orchestrator.kill();
+    let mut orchestrator = world.start().await;
+    let memory = |job: pb::Job| -> Vec<(String, String, u64)> {
+        let done = |event: pb::JobEvent| match event.kind {
+            Some(pb::job_event::Kind::NodeDone(done)) => Some((done.node_id, done.stage, done.peak_bytes)),
+            _ => None,
+        };
+        job.durable_events.into_iter().filter_map(done).collect()
+    };
+    let mut kept = memory(orchestrator.job(&id).await);
+    kept.sort();
+    let expected: Vec<(String, String, u64)> = (1..=6)
+        .map(|node| {
+            let stage = if node < 5 { "sampler" } else { "image" };
+            (node.to_string(), stage.to_owned(), PEAK_BYTES)
+        })
+        .collect();
+    assert_eq!(kept, expected);
+
+    // What comes from the cache took nothing.
+    let again = orchestrator.submit(&text_to_image(1)).await;
+    orchestrator.finish(&again).await;
+    assert_eq!(memory(orchestrator.job(&again).await), []);
 }
 
 #[tokio::test]

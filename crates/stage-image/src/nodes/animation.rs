@@ -1,6 +1,6 @@
 //! Category `image/animation`: saving a batch as one moving picture.
 
-use comfy_artifacts::Folder;
+use comfy_artifacts::{FilePrefix, Folder};
 use comfy_graph::{InputSpec, NodeSpec};
 use comfy_imaging::{
     FrameDelay, ImagingError, PixelView, WebpOptions, encode_animated_png, encode_animated_webp,
@@ -9,7 +9,6 @@ use comfy_imaging::{
 use comfy_stage::{Ctx, FnNode, Inputs, NodeError, Outputs};
 use serde_json::json;
 
-use crate::file_prefix::FilePrefix;
 use crate::pictures::{Pictures, imaging_error};
 use crate::state::ImageState;
 

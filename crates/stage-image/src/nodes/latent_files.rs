@@ -7,13 +7,12 @@
 use std::collections::HashMap;
 
 use comfy_artifacts::folders::parse_annotated;
-use comfy_artifacts::{Folder, HostTensor};
+use comfy_artifacts::{FilePrefix, Folder, HostTensor};
 use comfy_graph::{InputSpec, NodeSpec};
 use comfy_stage::{Ctx, Data, FnNode, Inputs, Latent, NodeError, Outputs};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::json;
 
-use crate::file_prefix::FilePrefix;
 use crate::state::{ImageState, LATENTS};
 
 use super::save::{Place, with_workflow, workflow_texts, write_files};

@@ -16,6 +16,7 @@ mod preview_any;
 mod primitives;
 mod rebatch;
 mod regex;
+mod resolution;
 mod save;
 mod stitch;
 mod strings;
@@ -55,6 +56,7 @@ pub fn all() -> &'static [ImageNode] {
             primitives::NODES,
             strings::NODES,
             regex::NODES,
+            resolution::NODES,
             preview_any::NODES,
             compare::NODES,
             logic::NODES,

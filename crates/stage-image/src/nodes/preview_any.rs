@@ -4,8 +4,8 @@ use comfy_graph::{InputSpec, Literal, NodeSpec};
 use comfy_stage::{Ctx, Data, FnNode, Inputs, NodeError, Outputs};
 use serde_json::{Value, json};
 
-use crate::python_json::{dumps, repr_float};
 use crate::state::ImageState;
+use comfy_artifacts::python_json::{dumps, repr_float};
 
 pub(super) const NODES: &[super::ImageNode] = &[&FnNode { spec: preview_any_spec, run: preview_any }];
 

@@ -1,15 +1,13 @@
 //! Saving and showing pictures as PNG files.
 
 use comfy_artifacts::saves::Series;
-use comfy_artifacts::{Folder, NamedFile, SaveKey};
+use comfy_artifacts::{FilePrefix, Folder, NamedFile, SaveKey};
 use comfy_graph::{InputSpec, NodeSpec};
 use comfy_imaging::{encode_png, to_levels_truncating};
 use comfy_stage::{Ctx, FnNode, Inputs, NodeError, Outputs};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::file_prefix::FilePrefix;
 use crate::pictures::{Pictures, imaging_error};
-use crate::python_json;
 use crate::state::ImageState;
 
 pub(super) const NODES: &[super::ImageNode] = &[
@@ -140,26 +138,8 @@ pub(super) fn write_files(
     Ok(named)
 }
 
-/// Collects what is stored in a PNG: `prompt`, then every key that the page asked for, usually `workflow`.
+/// Collects what is stored in a file besides its content.
 pub(super) fn workflow_texts(ctx: &Ctx<'_, ImageState>) -> Result<Vec<(String, String)>, NodeError> {
-    let parse = |name: &str, text: &str| -> Result<Option<Value>, NodeError> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        serde_json::from_str(text)
-            .map(Some)
-            .map_err(|error| NodeError::invalid(format!("`{name}` is not JSON: {error}")))
-    };
-    let mut texts = Vec::new();
-    if let Some(prompt) = parse("prompt", ctx.prompt_json)? {
-        texts.push(("prompt".to_owned(), python_json::dumps(&prompt)));
-    }
-    match parse("extra_pnginfo", ctx.extra_pnginfo_json)? {
-        None | Some(Value::Null) => {}
-        Some(Value::Object(extra)) => {
-            texts.extend(extra.iter().map(|(key, value)| (key.clone(), python_json::dumps(value))));
-        }
-        Some(_) => return Err(NodeError::invalid("`extra_pnginfo` must be a JSON object")),
-    }
-    Ok(texts)
+    comfy_artifacts::workflow_texts(ctx.prompt_json, ctx.extra_pnginfo_json)
+        .map_err(|error| NodeError::invalid(error.to_string()))
 }

@@ -150,7 +150,13 @@ fn link(node: &str, slot: u32) -> pb::InputBinding {
 
 fn node(id: &str, class: &str, publish: &[u32], inputs: Vec<(&str, pb::InputBinding)>) -> pb::StageNode {
     let inputs = inputs.into_iter().map(|(name, binding)| (name.to_owned(), binding)).collect();
-    pb::StageNode { node_id: id.into(), class: class.into(), inputs, publish: publish.to_vec() }
+    pb::StageNode {
+        node_id: id.into(),
+        class: class.into(),
+        inputs,
+        publish: publish.to_vec(),
+        ..Default::default()
+    }
 }
 
 fn png(width: usize, height: usize, channels: Channels, levels: &[u8]) -> Vec<u8> {

@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &str)] = &[
 ];
 
 /// Classes that later versions of ComfyUI have.
-const NEWER: [&str; 2] = ["ComfySwitchNode", "ImageCompare"];
+const NEWER: [&str; 3] = ["ComfySwitchNode", "ImageCompare", "ResolutionSelector"];
 
 #[tokio::test]
 async fn specs_are_those_of_comfyui() {

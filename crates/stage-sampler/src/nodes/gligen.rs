@@ -1,6 +1,7 @@
 //! Texts that belong to boxes of the picture.
 
 use super::conditioning::{clip, embeddings, prompt};
+use super::loaders::PartLoader;
 use crate::model_folders::GLIGEN;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
@@ -35,28 +36,16 @@ struct Place {
     height: u32,
 }
 
-pub(super) struct GligenLoader;
-
-impl Node<SamplerState> for GligenLoader {
-    fn spec(&self) -> NodeSpec {
-        NodeSpec {
-            class: "GLIGENLoader".into(),
-            display_name: "GLIGENLoader".into(),
-            description: "Opens a GLIGEN model, which puts texts into boxes of the picture.".into(),
-            category: "loaders".into(),
-            version: 1,
-            inputs: vec![InputSpec::file("gligen_name", GLIGEN).tooltip("A file in models/gligen.")],
-            outputs: vec![OutputSpec::of("GLIGEN")],
-            ..NodeSpec::default()
-        }
-    }
-
-    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
-        let name = inputs.text("gligen_name")?;
-        let fingerprint = ctx.state.files.find(GLIGEN, name, &|| ctx.check_cancelled())?.fingerprint;
-        Ok(Outputs::one(Data::Recipe(Recipe::new(GLIGEN, name, fingerprint, Part::Gligen).to_json())))
-    }
-}
+pub(super) static GLIGEN_LOADER: PartLoader = PartLoader {
+    class: "GLIGENLoader",
+    display_name: "GLIGENLoader",
+    description: "Opens a GLIGEN model, which puts texts into boxes of the picture.",
+    input: "gligen_name",
+    tooltip: "A file in models/gligen.",
+    folder: GLIGEN,
+    output: "GLIGEN",
+    part: Part::Gligen,
+};
 
 pub(super) struct GligenTextBoxApply;
 

@@ -124,6 +124,6 @@ fn interpolate(inputs: &Inputs, _ctx: &Ctx<'_, SamplerState>) -> Result<Outputs,
 }
 
 /// The length of a vector of channels.
-pub(super) fn length(vector: &[f32]) -> f32 {
+fn length(vector: &[f32]) -> f32 {
     vector.iter().map(|value| value * value).sum::<f32>().sqrt()
 }

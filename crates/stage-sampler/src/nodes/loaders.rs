@@ -114,13 +114,55 @@ impl Node<SamplerState> for VaeLoader {
     }
 }
 
+/// A node that opens a file with one part of a model, and nothing else.
+pub(super) struct PartLoader {
+    pub class: &'static str,
+    pub display_name: &'static str,
+    pub description: &'static str,
+    pub input: &'static str,
+    pub tooltip: &'static str,
+    pub folder: &'static str,
+    pub output: &'static str,
+    pub part: Part,
+}
+
+impl Node<SamplerState> for PartLoader {
+    fn spec(&self) -> NodeSpec {
+        let file = InputSpec::file(self.input, self.folder).tooltip(self.tooltip);
+        NodeSpec::new(self.class, "loaders", vec![file], &[self.output])
+            .titled(self.display_name)
+            .about(self.description)
+    }
+
+    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
+        recipes(inputs.text(self.input)?, self.folder, &[self.part], ctx)
+    }
+}
+
+/// Says how to load parts of a file, each on an output of its own.
+///
+/// # Errors
+/// When the folder has no such file.
 pub(super) fn recipes(
     name: &str,
     folder: &str,
     parts: &[Part],
     ctx: &Ctx<'_, SamplerState>,
 ) -> Result<Outputs, NodeError> {
+    let link = |part: &Part| Ok(Data::Recipe(recipe(name, folder, *part, ctx)?.to_json()));
+    Ok(Outputs::many(parts.iter().map(link).collect::<Result<_, NodeError>>()?))
+}
+
+/// Says how to load a part of a file.
+///
+/// # Errors
+/// When the folder has no such file.
+pub(super) fn recipe(
+    name: &str,
+    folder: &str,
+    part: Part,
+    ctx: &Ctx<'_, SamplerState>,
+) -> Result<Recipe, NodeError> {
     let fingerprint = ctx.state.files.find(folder, name, &|| ctx.check_cancelled())?.fingerprint;
-    let recipe = |&part: &Part| Data::Recipe(Recipe::new(folder, name, fingerprint.clone(), part).to_json());
-    Ok(Outputs::many(parts.iter().map(recipe).collect()))
+    Ok(Recipe::new(folder, name, fingerprint, part))
 }

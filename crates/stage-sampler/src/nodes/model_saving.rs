@@ -4,11 +4,11 @@ use crate::error;
 use crate::recipe::{Part, Recipe};
 use crate::state::SamplerState;
 use comfy_artifacts::saves::Series;
-use comfy_artifacts::{Folder, NamedFile, SaveKey};
+use comfy_artifacts::{FilePrefix, Folder, NamedFile, SaveKey, workflow_texts};
 use comfy_diffusion::SavedFile;
 use comfy_graph::{InputSpec, NodeSpec};
 use comfy_stage::{Ctx, Inputs, Node, NodeError, Outputs};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The parts that a node saves, by the names of its inputs.
 pub(super) struct SaveNode {
@@ -78,7 +78,7 @@ impl Node<SamplerState> for SaveNode {
     fn spec(&self) -> NodeSpec {
         let sockets = self.inputs.iter().map(|(name, socket)| InputSpec::socket(name, socket));
         let prefix = InputSpec::text("filename_prefix", self.prefix)
-            .tooltip("Beginning of the file's name within the output folder. May hold subfolders.");
+            .tooltip("Beginning of the file's name within the output folder. May hold subfolders and the date: %year%, %month%, %day%, %hour%, %minute%, %second%.");
         let hidden =
             [("prompt", "PROMPT"), ("extra_pnginfo", "EXTRA_PNGINFO")].map(|(n, s)| InputSpec::hidden(n, s));
         NodeSpec {
@@ -95,20 +95,27 @@ impl Node<SamplerState> for SaveNode {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
         let prefix = inputs.text("filename_prefix")?;
-        let prefix = if prefix.is_empty() { "." } else { prefix };
-        let texts = workflow_texts(ctx)?;
+        // A model has no size in pixels.
+        let prefix = FilePrefix::new(prefix, (0, 0), &chrono::Local::now()).of_picture(0);
+        let texts = workflow_texts(ctx.prompt_json, ctx.extra_pnginfo_json)
+            .map_err(|error| NodeError::invalid(error.to_string()))?;
         let mut saved = Vec::new();
         for (name, mut file) in (self.files)(inputs, ctx.state)? {
             file.metadata(texts.iter().cloned());
-            let prefix = if name.is_empty() { prefix.to_owned() } else { format!("{prefix}_{name}") };
-            saved.push(save(&file, &prefix, ctx)?);
+            let prefix = if name.is_empty() { prefix.clone() } else { format!("{prefix}_{name}") };
+            saved.push(save(&file, name, &prefix, ctx)?);
         }
         Ok(Outputs::ui(json!({ "files": saved })))
     }
 }
 
 /// Writes a file beside its place and then gives it its name. Running it again for the same job adds no file.
-fn save(file: &SavedFile, prefix: &str, ctx: &Ctx<'_, SamplerState>) -> Result<NamedFile, NodeError> {
+fn save(
+    file: &SavedFile,
+    part: &str,
+    prefix: &str,
+    ctx: &Ctx<'_, SamplerState>,
+) -> Result<NamedFile, NodeError> {
     let saves = ctx.state.saves()?;
     let series = Series { folder: Folder::Output, prefix, suffix: "_.safetensors" };
     let scratch = saves.scratch(&series)?;
@@ -121,9 +128,9 @@ fn save(file: &SavedFile, prefix: &str, ctx: &Ctx<'_, SamplerState>) -> Result<N
         Stopped::Node(error) => error,
     })?;
     tracing::info!(node = ctx.node_id, prefix, bytes = file.bytes(), "model written");
-    // A node may save several files, each of them once.
+    // A node may save several files, each of them once; the prefix may hold the time, which another attempt changes.
     let SaveKey { job, node } = ctx.save_key();
-    Ok(saves.save_file(&SaveKey { job, node: format!("{node}#{prefix}") }, &series, scratch)?)
+    Ok(saves.save_file(&SaveKey { job, node: format!("{node}#{part}") }, &series, scratch)?)
 }
 
 /// Why writing ended early.
@@ -136,19 +143,4 @@ impl From<comfy_diffusion::Error> for Stopped {
     fn from(error: comfy_diffusion::Error) -> Self {
         Self::Engine(error)
     }
-}
-
-/// What goes into the file besides weights: the workflow, and whatever the page asks to store.
-fn workflow_texts(ctx: &Ctx<'_, SamplerState>) -> Result<Vec<(String, String)>, NodeError> {
-    let mut texts = Vec::new();
-    if !ctx.prompt_json.is_empty() {
-        texts.push(("prompt".to_owned(), ctx.prompt_json.to_owned()));
-    }
-    if !ctx.extra_pnginfo_json.is_empty() {
-        let extra: Value = serde_json::from_str(ctx.extra_pnginfo_json)
-            .map_err(|error| NodeError::invalid(format!("`extra_pnginfo` is not JSON: {error}")))?;
-        let extra = extra.as_object().into_iter().flatten();
-        texts.extend(extra.map(|(key, value)| (key.clone(), value.to_string())));
-    }
-    Ok(texts)
 }

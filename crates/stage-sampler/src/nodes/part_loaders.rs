@@ -1,9 +1,9 @@
 //! Loaders of files that hold one part of a model.
 
-use super::loaders::recipes;
+use super::loaders::{recipe, recipes};
 use crate::error;
 use crate::model_folders::{DIFFUSION_MODELS, TEXT_ENCODERS};
-use crate::recipe::{OtherFile, Part, Recipe, WeightDtype};
+use crate::recipe::{OtherFile, Part, WeightDtype};
 use crate::state::SamplerState;
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Ctx, Data, Inputs, Node, NodeError, Outputs};
@@ -46,7 +46,7 @@ impl Node<SamplerState> for UnetLoader {
             other => return Err(error::unknown("weight_dtype", other, &WEIGHT_DTYPES)),
         };
         let name = inputs.text("unet_name")?;
-        let mut recipe = found(name, DIFFUSION_MODELS, Part::Model, ctx)?;
+        let mut recipe = recipe(name, DIFFUSION_MODELS, Part::Model, ctx)?;
         recipe.weight_dtype = weight_dtype;
         Ok(Outputs::one(Data::Recipe(recipe.to_json())))
     }
@@ -117,14 +117,9 @@ impl Node<SamplerState> for DualClipLoader {
         if !DUAL_CLIP_TYPES.contains(&kind) {
             return Err(error::unknown("type", kind, &DUAL_CLIP_TYPES));
         }
-        let mut recipe = found(inputs.text("clip_name1")?, TEXT_ENCODERS, Part::Clip, ctx)?;
-        let second = found(inputs.text("clip_name2")?, TEXT_ENCODERS, Part::Clip, ctx)?;
-        recipe.also = Some(OtherFile { file: second.file, fingerprint: second.fingerprint });
-        Ok(Outputs::one(Data::Recipe(recipe.to_json())))
+        let mut first = recipe(inputs.text("clip_name1")?, TEXT_ENCODERS, Part::Clip, ctx)?;
+        let second = recipe(inputs.text("clip_name2")?, TEXT_ENCODERS, Part::Clip, ctx)?;
+        first.also = Some(OtherFile { file: second.file, fingerprint: second.fingerprint });
+        Ok(Outputs::one(Data::Recipe(first.to_json())))
     }
-}
-
-fn found(name: &str, folder: &str, part: Part, ctx: &Ctx<'_, SamplerState>) -> Result<Recipe, NodeError> {
-    let fingerprint = ctx.state.files.find(folder, name, &|| ctx.check_cancelled())?.fingerprint;
-    Ok(Recipe::new(folder, name, fingerprint, part))
 }

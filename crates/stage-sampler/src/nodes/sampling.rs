@@ -12,7 +12,7 @@ use comfy_diffusion::sampling::{
     ConditioningEntry, Hooks, ModelInputs, NoisePredictor, SAMPLERS, SCHEDULERS, SampleRequest,
     SamplingError, StepInfo, sample,
 };
-use comfy_diffusion::{DiffusionModel, MiddleAttention, UnetChanges};
+use comfy_diffusion::{DeepShrink, DiffusionModel, MiddleAttention, UnetChanges};
 use comfy_graph::{InputSpec, NodeSpec, OutputSpec};
 use comfy_stage::{Conditioning, Ctx, Data, Inputs, Latent, Node, NodeError, Outputs};
 use std::cell::Cell;
@@ -134,6 +134,8 @@ fn switch(inputs: &Inputs, name: &str) -> Result<bool, NodeError> {
 pub(crate) struct Predictor<'a> {
     pub model: &'a DiffusionModel,
     pub changes: UnetChanges<'a>,
+    /// Where features are shrunk, and from which noise level down to which.
+    pub deep_shrink: &'a [(DeepShrink, [f64; 2])],
 }
 
 impl NoisePredictor for Predictor<'_> {
@@ -148,7 +150,11 @@ impl NoisePredictor for Predictor<'_> {
         inputs: &ModelInputs,
         middle: MiddleAttention<'_>,
     ) -> Result<Tensor, SamplingError> {
-        let changes = UnetChanges { middle, ..self.changes };
+        let counts =
+            |[start, end]: [f64; 2]| inputs.sigma.is_some_and(|sigma| sigma <= start && sigma >= end);
+        let deep_shrink: Vec<DeepShrink> =
+            self.deep_shrink.iter().filter(|(_, range)| counts(*range)).map(|(shrink, _)| *shrink).collect();
+        let changes = UnetChanges { middle, deep_shrink: &deep_shrink, ..self.changes };
         self.model.forward_with(x, timestep, inputs, changes).map_err(|error| match error {
             comfy_diffusion::Error::Tensor(error) => SamplingError::Tensor(error),
             other => SamplingError::Invalid { field: "model", reason: other.to_string() },

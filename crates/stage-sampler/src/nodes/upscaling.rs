@@ -1,5 +1,6 @@
 //! Enlarging pictures with a network.
 
+use super::loaders::PartLoader;
 use crate::memory;
 use crate::model_folders::UPSCALERS;
 use crate::recipe::Part;
@@ -17,30 +18,16 @@ const OVERLAP_PX: usize = 32;
 /// Feature maps at the size of the result that are alive at once.
 const COPIES_ALIVE: usize = 4;
 
-pub(super) struct UpscaleModelLoader;
-
-impl Node<SamplerState> for UpscaleModelLoader {
-    fn spec(&self) -> NodeSpec {
-        NodeSpec {
-            class: "UpscaleModelLoader".into(),
-            display_name: "Load Upscale Model".into(),
-            description:
-                "Opens a network that enlarges pictures: ESRGAN, Real-ESRGAN, BSRGAN, Compact or SwinIR."
-                    .into(),
-            category: "loaders".into(),
-            version: 1,
-            inputs: vec![
-                InputSpec::file("model_name", UPSCALERS).tooltip("A file in models/upscale_models."),
-            ],
-            outputs: vec![OutputSpec::of("UPSCALE_MODEL")],
-            ..NodeSpec::default()
-        }
-    }
-
-    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
-        super::loaders::recipes(inputs.text("model_name")?, UPSCALERS, &[Part::Upscaler], ctx)
-    }
-}
+pub(super) static UPSCALE_MODEL_LOADER: PartLoader = PartLoader {
+    class: "UpscaleModelLoader",
+    display_name: "Load Upscale Model",
+    description: "Opens a network that enlarges pictures: ESRGAN, Real-ESRGAN, BSRGAN, Compact or SwinIR.",
+    input: "model_name",
+    tooltip: "A file in models/upscale_models.",
+    folder: UPSCALERS,
+    output: "UPSCALE_MODEL",
+    part: Part::Upscaler,
+};
 
 pub(super) struct ImageUpscaleWithModel;
 

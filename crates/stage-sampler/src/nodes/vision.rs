@@ -1,6 +1,6 @@
 //! Looking at pictures: image encoders, and what prompts are given of what they saw.
 
-use super::loaders::recipes;
+use super::loaders::PartLoader;
 use crate::model_folders::{CLIP_VISION, STYLE_MODELS};
 use crate::model_inputs::{Seen, add_seen};
 use crate::recipe::Part;
@@ -15,26 +15,16 @@ use comfy_stage::{ClipVisionOutput, ConditioningEntry, Ctx, Data, Inputs, Node, 
 const CROPS: [&str; 2] = ["center", "none"];
 const STRENGTH_TYPES: [&str; 2] = ["multiply", "attn_bias"];
 
-pub(super) struct ClipVisionLoader;
-
-impl Node<SamplerState> for ClipVisionLoader {
-    fn spec(&self) -> NodeSpec {
-        NodeSpec {
-            class: "CLIPVisionLoader".into(),
-            display_name: "Load CLIP Vision".into(),
-            description: "Opens a network that looks at pictures.".into(),
-            category: "loaders".into(),
-            version: 1,
-            inputs: vec![InputSpec::file("clip_name", CLIP_VISION).tooltip("A file in models/clip_vision.")],
-            outputs: vec![OutputSpec::of("CLIP_VISION")],
-            ..NodeSpec::default()
-        }
-    }
-
-    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
-        recipes(inputs.text("clip_name")?, CLIP_VISION, &[Part::ClipVision], ctx)
-    }
-}
+pub(super) static CLIP_VISION_LOADER: PartLoader = PartLoader {
+    class: "CLIPVisionLoader",
+    display_name: "Load CLIP Vision",
+    description: "Opens a network that looks at pictures.",
+    input: "clip_name",
+    tooltip: "A file in models/clip_vision.",
+    folder: CLIP_VISION,
+    output: "CLIP_VISION",
+    part: Part::ClipVision,
+};
 
 pub(super) struct ClipVisionEncode;
 
@@ -135,28 +125,16 @@ impl Node<SamplerState> for UnclipConditioning {
     }
 }
 
-pub(super) struct StyleModelLoader;
-
-impl Node<SamplerState> for StyleModelLoader {
-    fn spec(&self) -> NodeSpec {
-        NodeSpec {
-            class: "StyleModelLoader".into(),
-            display_name: "Load Style Model".into(),
-            description: "Opens a style adapter: it tells a model the style of a picture.".into(),
-            category: "loaders".into(),
-            version: 1,
-            inputs: vec![
-                InputSpec::file("style_model_name", STYLE_MODELS).tooltip("A file in models/style_models."),
-            ],
-            outputs: vec![OutputSpec::of("STYLE_MODEL")],
-            ..NodeSpec::default()
-        }
-    }
-
-    fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, SamplerState>) -> Result<Outputs, NodeError> {
-        recipes(inputs.text("style_model_name")?, STYLE_MODELS, &[Part::StyleModel], ctx)
-    }
-}
+pub(super) static STYLE_MODEL_LOADER: PartLoader = PartLoader {
+    class: "StyleModelLoader",
+    display_name: "Load Style Model",
+    description: "Opens a style adapter: it tells a model the style of a picture.",
+    input: "style_model_name",
+    tooltip: "A file in models/style_models.",
+    folder: STYLE_MODELS,
+    output: "STYLE_MODEL",
+    part: Part::StyleModel,
+};
 
 pub(super) struct StyleModelApply;
 

@@ -99,6 +99,12 @@ async fn guidance_can_be_changed() {
         ("zero_star", "CFGZeroStar", changed(&[])),
         ("tangential", "TCFG", changed(&[])),
         ("direction", "Mahiro", changed(&[])),
+        ("curve", "LatentOperationTonemapReinhard", vec![("multiplier", Give::Float(0.5))]),
+        (
+            "tamed",
+            "LatentApplyOperationCFG",
+            vec![("model", Give::Link("model", 0)), ("operation", Give::Link("curve", 0))],
+        ),
     ];
     steps.extend(nodes.map(|(id, class, inputs)| Step(id, class, inputs)));
     let runs = [
@@ -109,6 +115,7 @@ async fn guidance_can_be_changed() {
         ("ZeroStar", "zero_star"),
         ("Tangential", "tangential"),
         ("Direction", "direction"),
+        ("Tamed", "tamed"),
     ];
     steps.extend(runs.map(|(id, model)| ksampler(id, model, "cat", 7.0, EULER)));
     let latents = stage.latents(steps, runs.map(|(id, _)| id)).await;
@@ -116,6 +123,45 @@ async fn guidance_can_be_changed() {
         assert!(latents[i].data().iter().all(|value| value.is_finite()), "{name}");
         let apart = relative(&latents[i], &latents[0]);
         assert!(apart > 1e-4, "{name}: {apart:e}");
+    }
+}
+
+fn shrunk<'a>(id: &'a str, block: i128, range: (f64, f64)) -> Step<'a> {
+    let inputs = vec![
+        ("model", Give::Link("model", 0)),
+        ("block_number", Give::Int(block)),
+        ("downscale_factor", Give::Float(2.0)),
+        ("start_percent", Give::Float(range.0)),
+        ("end_percent", Give::Float(range.1)),
+        ("downscale_after_skip", Give::Bool(true)),
+        ("downscale_method", Give::Text("bicubic")),
+        ("upscale_method", Give::Text("bislerp")),
+    ];
+    Step(id, "PatchModelAddDownscale", inputs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn features_are_shrunk_during_a_part_of_the_run() {
+    let stage = Stage::start().await;
+    let mut steps = basics(64);
+    steps.push(shrunk("early", 3, (0.0, 0.35)));
+    steps.push(shrunk("always", 3, (0.0, 1.0)));
+    steps.push(shrunk("never", 3, (1.0, 1.0)));
+    steps.push(shrunk("nowhere", 32, (0.0, 1.0)));
+    let runs = [
+        ("Plain", "model"),
+        ("Early", "early"),
+        ("Always", "always"),
+        ("Never", "never"),
+        ("Nowhere", "nowhere"),
+    ];
+    steps.extend(runs.map(|(id, model)| ksampler(id, model, "cat", 7.0, EULER)));
+    let [plain, early, always, never, nowhere] = stage.latents(steps, runs.map(|(id, _)| id)).await;
+    assert_eq!(never, plain);
+    assert_eq!(nowhere, plain);
+    for (name, a, b) in [("early", &early, &plain), ("always", &always, &plain), ("longer", &always, &early)]
+    {
+        assert!(relative(a, b) > 1e-3, "{name}");
     }
 }
 

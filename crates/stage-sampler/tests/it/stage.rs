@@ -143,7 +143,7 @@ fn stage_node(Step(id, class, inputs): Step<'_>) -> StageNode {
         _ => &[0],
     };
     let publish = if named { slots.to_vec() } else { Vec::new() };
-    StageNode { node_id: id.into(), class: class.into(), inputs, publish }
+    StageNode { node_id: id.into(), class: class.into(), inputs, publish, ..Default::default() }
 }
 
 /// The loader, two prompts (`cat`, `dog`), an empty negative one (`none`) and an empty latent, `width` by 64 pixels.

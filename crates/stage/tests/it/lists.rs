@@ -59,7 +59,11 @@ impl Node<State> for Join {
 
     fn run(&self, inputs: &Inputs, ctx: &Ctx<'_, State>) -> Result<Outputs, NodeError> {
         let value = inputs.int("a")? * 10 + inputs.int("b")?;
-        Ok(Outputs { slots: vec![int(value)], ui: Some(json!({"saved": [ctx.save_key().node]})) })
+        Ok(Outputs {
+            slots: vec![int(value)],
+            ui: Some(json!({"saved": [ctx.save_key().node]})),
+            ..Outputs::default()
+        })
     }
 }
 
@@ -104,6 +108,7 @@ fn node(id: &str, class: &str, inputs: &[(&str, pb::input_binding::Source)]) -> 
         class: class.into(),
         inputs: inputs.iter().map(|(name, source)| ((*name).into(), binding(source))).collect(),
         publish: vec![0],
+        ..Default::default()
     }
 }
 
@@ -132,7 +137,10 @@ async fn run(nodes: Vec<pb::StageNode>) -> Vec<String> {
     let mut said = Vec::new();
     while let Ok(Some(answer)) = stream.message().await {
         let text = match answer.event.unwrap() {
-            Event::Done(done) => format!("= {} {}", shown(done.outputs[&0].clone()), done.ui_json),
+            Event::Done(done) => {
+                assert_eq!(done.peak_bytes > 0, cfg!(target_os = "linux"));
+                format!("= {} {}", shown(done.outputs[&0].clone()), done.ui_json)
+            }
             Event::Blocked(blocked) => format!("blocked: {}", blocked.message),
             Event::Failed(failed) => format!("failed: {}", failed.message),
             _ => continue,

@@ -8,8 +8,9 @@
 //! estimate stays close to its input instead of drowning in random features.
 
 // Every test binary that includes this module uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
+mod companions;
 mod control;
 mod layouts;
 mod shapes;
@@ -19,6 +20,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+pub use companions::*;
 pub use control::*;
 pub use layouts::*;
 use shapes::{Shapes, text_shapes, unet_shapes, vae_shapes};

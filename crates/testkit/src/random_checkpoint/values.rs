@@ -76,7 +76,8 @@ impl Values {
         } else if name.ends_with("position_embedding.weight") || name.ends_with("positional_embedding") {
             0.1
         } else {
-            self.gain(name) / (shape[1..].iter().product::<usize>() as f64).sqrt()
+            let inputs = shape.iter().skip(1).product::<usize>();
+            self.gain(name) / (inputs as f64).sqrt()
         };
         Fill::Random { mean: 0.0, std }
     }

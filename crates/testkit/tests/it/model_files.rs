@@ -173,9 +173,13 @@ async fn merged_models_are_drawn_and_saved() -> anyhow::Result<()> {
     assert_ne!(first, mixed);
 
     graph["12"] = json!({"class_type": "CheckpointSave", "inputs": {
-        "model": ["11", 0], "clip": ["4", 1], "vae": ["4", 2], "filename_prefix": "checkpoints/mixed"}});
+        "model": ["11", 0], "clip": ["4", 1], "vae": ["4", 2], "filename_prefix": "checkpoints/%year%/mixed_%width%"}});
     draw(&cluster, &graph).await?;
-    let saved = cluster.folder("output").join("checkpoints/mixed_00001_.safetensors");
+    let years: Vec<_> =
+        std::fs::read_dir(cluster.folder("output").join("checkpoints"))?.collect::<Result<_, _>>()?;
+    let [year] = &years[..] else { panic!("one folder of a year, got {years:?}") };
+    assert!(year.file_name().to_str().and_then(|year| year.parse::<u32>().ok()) >= Some(2025), "{year:?}");
+    let saved = year.path().join("mixed_0_00001_.safetensors");
     std::fs::copy(&saved, cluster.folder("checkpoints").join("mixed.safetensors"))?;
     let again =
         draw(&cluster, &Txt2Img { checkpoint: "mixed.safetensors", ..Txt2Img::default() }.api()).await?;

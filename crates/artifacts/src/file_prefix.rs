@@ -7,7 +7,7 @@ const BATCH_NUMBER: &str = "%batch_num%";
 
 /// A prefix whose tokens are replaced, as `subfolder/stem`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FilePrefix(String);
+pub struct FilePrefix(String);
 
 impl FilePrefix {
     /// Replaces the size and date tokens and tidies the path.
@@ -15,7 +15,7 @@ impl FilePrefix {
     /// # Source
     /// Same names as ComfyUI: `%width%`, `%height%`, `%year%` and so on, in local time; `a//b/../c` becomes `a/c`; an
     /// empty prefix becomes `.`. Other `%…%` texts are left for the page, which replaces them before it submits.
-    pub(crate) fn new<Z: TimeZone>(text: &str, (width, height): (usize, usize), now: &DateTime<Z>) -> Self {
+    pub fn new<Z: TimeZone>(text: &str, (width, height): (usize, usize), now: &DateTime<Z>) -> Self {
         let tokens = [
             ("%width%", width.to_string()),
             ("%height%", height.to_string()),
@@ -31,12 +31,12 @@ impl FilePrefix {
     }
 
     /// Whether every picture of a batch has a name of its own.
-    pub(crate) fn is_per_picture(&self) -> bool {
+    pub fn is_per_picture(&self) -> bool {
         self.0.contains(BATCH_NUMBER)
     }
 
-    /// Returns the prefix for one picture of a batch.
-    pub(crate) fn of_picture(&self, index: usize) -> String {
+    /// Returns the prefix for one picture of a batch, and for what is no batch that of the first.
+    pub fn of_picture(&self, index: usize) -> String {
         self.0.replace(BATCH_NUMBER, &index.to_string())
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
 /// Writes a value with `, ` and `: ` between parts, everything outside ASCII escaped, floats as Python prints them.
-pub(crate) fn dumps(value: &Value) -> String {
+pub fn dumps(value: &Value) -> String {
     let mut out = Vec::new();
     value
         .serialize(&mut Serializer::with_formatter(&mut out, Python))
@@ -52,7 +52,7 @@ impl Formatter for Python {
 }
 
 /// Prints the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on, as `repr` does.
-pub(crate) fn repr_float(value: f64) -> String {
+pub fn repr_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').expect("scientific notation has an exponent");
     let exponent: i32 = exponent.parse().expect("the exponent is a number");
