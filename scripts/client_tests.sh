@@ -15,8 +15,7 @@ trap 'stop_stack; rm -rf "$work"' EXIT
 clients=$target/comfyui-clients
 if ! cmp -s <(cat scripts/clients/{requirements.txt,package.json}) "$clients/installed"; then
     need_node
-    command -v python3 >/dev/null || apt_packages python3
-    python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' 2>/dev/null || apt_packages python3-venv
+    need_python_venv
     rm -rf "$clients"
     mkdir -p "$clients"
     say "installing the clients"

@@ -37,6 +37,24 @@ package_index_answers() {
     return "$answer"
 }
 
+# Makes FOLDER/venv with the packages of REQUIREMENTS, unless they are there already.
+python_tool() {
+    local folder=$1 requirements=$2
+    cmp -s "$requirements" "$folder/installed" && return
+    need_python_venv
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    say "installing $(paste -sd ' ' "$requirements")"
+    python3 -m venv "$folder/venv"
+    "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+    cp "$requirements" "$folder/installed"
+}
+
+need_python_venv() {
+    command -v python3 >/dev/null || apt_packages python3
+    python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' 2>/dev/null || apt_packages python3-venv
+}
+
 # ComfyUI's packages of templates in pinned versions, in the target folder. Sets template_packages.
 template_packages=()
 need_templates() {

@@ -45,7 +45,9 @@ if package_index_answers; then
     scripts/client_tests.sh
     step "templates of ComfyUI on the real stack"
     scripts/run_templates.sh
+    step "the gateway against its description"
+    scripts/api_check.sh
 else
-    say "the Python package index does not answer: ComfyUI's own page, public clients and templates are not tested"
+    say "the Python package index does not answer: ComfyUI's own page, public clients, templates and the description of the API are not tested"
 fi
 step "done"

@@ -1,5 +1,6 @@
 //! The errors of both HTTP surfaces.
 
+use crate::openapi::failures;
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
@@ -125,12 +126,10 @@ impl From<std::io::Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body =
-            json!({"error": {"code": self.code, "message": self.message, "details": self.details}});
-        if let Some(rejection) = self.rejection {
-            body["node_errors"] = rejection.node_errors;
-        }
-        (self.status, Json(body)).into_response()
+        let Self { status, code, message, details, rejection } = self;
+        let node_errors = rejection.map(|rejection| rejection.node_errors);
+        let body = failures::Error { error: failures::Reason { code, message, details }, node_errors };
+        (status, Json(body)).into_response()
     }
 }
 
@@ -141,16 +140,13 @@ impl IntoResponse for ComfyError {
             Some(rejection) => (rejection.extra_info, rejection.node_errors),
             None => (json!({}), json!({})),
         };
-        let body = json!({
-            "error": {
-                "type": error.code,
-                "message": error.message,
-                "details": error.details,
-                "extra_info": extra_info,
-            },
-            "node_errors": node_errors,
-        });
-        (error.status, Json(body)).into_response()
+        let reason = failures::ComfyReason {
+            r#type: error.code,
+            message: error.message,
+            details: error.details,
+            extra_info,
+        };
+        (error.status, Json(failures::Refusal { error: reason, node_errors })).into_response()
     }
 }
 
@@ -170,8 +166,18 @@ pub type Body = Result<bytes::Bytes, BytesRejection>;
 pub fn read_body(body: Body) -> Result<bytes::Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ if is_timeout(&rejection) => ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "the request body did not arrive in time",
+        ),
         status => ApiError::new(status, "invalid_argument", rejection.body_text()),
     })
+}
+
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<tower_http::timeout::TimeoutError>())
 }
 
 /// The answer to a body above the limit.
@@ -191,10 +197,36 @@ pub fn read_json(body: Body) -> Result<Value, ApiError> {
     parse_json(&read_body(body)?)
 }
 
-/// Parses a body as JSON; an empty body is an empty object.
-pub fn read_optional_json(body: Body) -> Result<Value, ApiError> {
+/// Parses a body as a JSON object.
+///
+/// # Errors
+/// As [`read_json`], and 400 when it is something else.
+pub fn read_object(body: Body) -> Result<Value, ApiError> {
+    match read_json(body)? {
+        object @ Value::Object(_) => Ok(object),
+        _ => Err(ApiError::bad_request("the request body is not a JSON object")),
+    }
+}
+
+/// As [`read_object`], but nothing, or `null`, is an empty object.
+pub fn read_optional_object(body: Body) -> Result<Value, ApiError> {
     let bytes = read_body(body)?;
-    if bytes.trim_ascii().is_empty() { Ok(json!({})) } else { parse_json(&bytes) }
+    if bytes.trim_ascii().is_empty() || bytes.trim_ascii() == b"null" {
+        return Ok(json!({}));
+    }
+    read_object(Ok(bytes))
+}
+
+/// Reads a switch of a body; absent means off.
+///
+/// # Errors
+/// 400 when it is neither true nor false.
+pub fn flag(body: &Value, key: &str) -> Result<bool, ApiError> {
+    match &body[key] {
+        Value::Null => Ok(false),
+        Value::Bool(on) => Ok(*on),
+        _ => Err(ApiError::bad_request(format!("`{key}` is neither true nor false"))),
+    }
 }
 
 fn parse_json(bytes: &[u8]) -> Result<Value, ApiError> {

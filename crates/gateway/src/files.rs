@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use std::path::{Component, Path, PathBuf};
 
 /// One of ComfyUI's three picture folders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum FolderKind {
     Input,
     Output,

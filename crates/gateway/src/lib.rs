@@ -4,21 +4,24 @@
 //! Architecture invariant: the gateway holds no job state and no node list. It can be restarted, or run twice, at
 //! any time; everything it says about jobs comes from the orchestrator.
 
+pub mod access;
 pub mod app;
 pub mod comfy;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod extract;
 pub mod files;
 pub mod logs;
 pub mod openapi;
 pub mod orchestrator_client;
 pub mod origin;
 pub mod page;
+pub mod serve;
 pub mod serve_file;
+pub mod telemetry;
 pub mod v1;
 
-use std::future::IntoFuture as _;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -29,25 +32,55 @@ pub use config::Config;
 /// How long requests may take to finish after a shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// What the gateway is reached through.
+pub struct Listeners {
+    /// Where everything is served.
+    pub front: Vec<TcpListener>,
+    /// Where figures are served, to those who run the server.
+    pub admin: Option<TcpListener>,
+}
+
+impl From<Vec<TcpListener>> for Listeners {
+    fn from(front: Vec<TcpListener>) -> Self {
+        Self { front, admin: None }
+    }
+}
+
 /// Serves everything on every listener until `shutdown` completes, then lets open requests finish.
 ///
 /// # Errors
-/// When a listener fails.
+/// When the keys cannot be read, when a listener can be reached by people whom nothing asks who they are, and when a
+/// listener fails.
 pub async fn run(
     config: Config,
-    listeners: Vec<TcpListener>,
+    listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
+    let Listeners { front, admin } = listeners.into();
+    let refuse = |problem: String| std::io::Error::new(std::io::ErrorKind::InvalidInput, problem);
+    let keys = config.keys().map_err(refuse)?;
+    for listener in &front {
+        config.may_listen(listener.local_addr()?, !keys.is_empty()).map_err(refuse)?;
+    }
+    if let Some(listener) = &admin {
+        config.may_listen(listener.local_addr()?, false).map_err(refuse)?;
+    }
+    telemetry::start();
     let stop = CancellationToken::new();
     // Whatever way this function ends, the tasks it started end too.
     let _stop_on_drop = stop.clone().drop_guard();
-    let router = app::router(app::App::start(config, stop.clone()));
+    let limits = serve::Limits {
+        header_timeout: config.request_header_timeout,
+        connections: config.max_connections.get(),
+    };
+    let app = app::App::start(config, keys, stop.clone());
+    let router = app::router(app.clone());
     let mut servers = JoinSet::new();
-    for listener in listeners {
-        tracing::info!(address = %listener.local_addr()?, "gateway listens");
-        let server =
-            axum::serve(listener, router.clone()).with_graceful_shutdown(stop.clone().cancelled_owned());
-        servers.spawn(server.into_future());
+    for listener in front {
+        servers.spawn(serve::serve(listener, router.clone(), limits, stop.clone()));
+    }
+    if let Some(listener) = admin {
+        servers.spawn(serve::serve(listener, telemetry::router(app), limits, stop.clone()));
     }
     tokio::pin!(shutdown);
     loop {

@@ -14,7 +14,8 @@ const KEPT: usize = 300;
 const MAX_LINE_BYTES: usize = 8192;
 
 /// One line: when, and what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = LogLine)]
 pub struct Entry {
     pub t: String,
     pub m: String,

@@ -2,22 +2,26 @@
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use comfy_gateway::{Config, logs};
+use comfy_gateway::{Config, Listeners, logs};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
+    config.check().map_err(anyhow::Error::msg)?;
     let _telemetry = comfy_service::telemetry::init_with("gateway", &config.log_dir, Some(logs::writer()))?;
-    let mut addresses = vec![config.gateway_addr];
+    let mut front = vec![bind(config.gateway_addr).await?];
     if config.ui_addr != config.gateway_addr {
-        addresses.push(config.ui_addr);
+        front.push(bind(config.ui_addr).await?);
     }
-    let mut listeners = Vec::new();
-    for address in addresses {
-        listeners
-            .push(TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}`"))?);
-    }
-    comfy_gateway::run(config, listeners, comfy_service::shutdown::signal()).await?;
+    let admin = match config.admin_addr {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    comfy_gateway::run(config, Listeners { front, admin }, comfy_service::shutdown::signal()).await?;
     Ok(())
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}`"))
 }

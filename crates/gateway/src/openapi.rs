@@ -1,132 +1,133 @@
 //! `/openapi.json` and `/docs`: what this server answers, for people and for generators of clients.
 //!
-//! One table ([`operations`]) says what there is. Tests hold it against the routers, so that a route without a row, or a
-//! row without a route, cannot stay.
+//! Each handler says beside its code what it takes and answers. The routers are made of those descriptions, so that a
+//! route without one cannot be.
 
-mod operations;
-mod schemas;
+pub mod failures;
+pub mod page;
 
 use crate::app::Shared;
+use axum::Json;
 use axum::response::Html;
 use axum::routing::get;
-use axum::{Json, Router};
-use operations::{Answer, Operation, all};
-use serde_json::{Map, Value, json};
-use std::fmt::Write as _;
-use std::sync::LazyLock;
+use failures::{Error, JobsRefusal, Refusal};
+use serde_json::Value;
+use std::sync::Arc;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Content, OneOfBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
-static PAGE: LazyLock<String> = LazyLock::new(page);
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Comfy Services",
+        description = "The `/v1` API, and ComfyUI's own API, whose routes are served under `/api` too.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
+    ),
+    servers((url = "/")),
+    tags(
+        (name = "v1", description = "Workflows, jobs, events."),
+        (name = "comfyui", description = "What ComfyUI's page and clients ask."),
+    ),
+    components(schemas(Error, Refusal, JobsRefusal)),
+    modifiers(&Keys),
+    // A server without keys asks for none.
+    security((), ("key" = []), ("bearer" = []), ("basic" = [])),
+)]
+struct Head;
 
-pub fn router() -> Router<Shared> {
-    Router::new()
-        .route("/openapi.json", get(|| async { Json(&*DOCUMENT) }))
-        .route("/docs", get(|| async { Html(PAGE.as_str()) }))
-}
+/// The ways in which a request carries an API key.
+struct Keys;
 
-/// The OpenAPI 3.1 document.
-fn document() -> Value {
-    let mut paths: Map<String, Value> = Map::new();
-    for operation in all() {
-        // OpenAPI knows no parameter of several segments.
-        let path = operation.path.replace("{*", "{");
-        paths.entry(path).or_insert_with(|| json!({}))[operation.method] = describe(operation);
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Comfy Services",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "The `/v1` API, and ComfyUI's own API, whose routes are served under `/api` too.",
-            "license": {"name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT"},
-        },
-        "servers": [{"url": "/"}],
-        "tags": [
-            {"name": "v1", "description": "Workflows, jobs, events."},
-            {"name": "comfyui", "description": "What ComfyUI's page and clients ask."},
-        ],
-        "paths": paths,
-        "components": {"schemas": schemas::all()},
-    })
-}
-
-fn describe(operation: &Operation) -> Value {
-    let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')).map(|part| {
-        let name = part.trim_end_matches('}').trim_start_matches('*');
-        json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
-    });
-    let named = |place: &'static str| move |(name, text): &(&str, &str)| json!({"name": name, "in": place, "description": text, "schema": {"type": "string"}});
-    let query = operation.query.iter().map(named("query"));
-    let headers = operation.headers.iter().map(named("header"));
-    let mut json = json!({
-        "tags": [operation.tag()],
-        "operationId": operation.id(),
-        "summary": operation.summary,
-        "parameters": in_path.chain(query).chain(headers).collect::<Vec<Value>>(),
-        "responses": responses(operation),
-    });
-    if let Some(schema) = operation.body {
-        let content = match schema {
-            "Upload" => "multipart/form-data",
-            "Bytes" => "application/octet-stream",
-            _ => "application/json",
-        };
-        let is_needed = !operation.body_is_optional;
-        json["requestBody"] =
-            json!({"required": is_needed, "content": {content: {"schema": reference(schema)}}});
-    }
-    json
-}
-
-fn responses(operation: &Operation) -> Value {
-    let mut responses = Map::new();
-    let (status, response) = match operation.answer {
-        Answer::Json(status, schema) => (status, content("application/json", reference(schema))),
-        Answer::Empty(status) => (status, json!({"description": "Done."})),
-        Answer::File(mime) => (200, content(mime, json!({"type": "string", "format": "binary"}))),
-        Answer::Events => (200, content("text/event-stream", json!({"type": "string"}))),
-        Answer::Socket => (101, json!({"description": "A WebSocket."})),
-    };
-    responses.insert(status.to_string(), response);
-    for status in operation.errors {
-        let mut response = content("application/json", reference(operation.error_schema()));
-        response["description"] = operations::meaning(*status).into();
-        responses.insert(status.to_string(), response);
-    }
-    Value::Object(responses)
-}
-
-fn content(mime: &str, schema: Value) -> Value {
-    json!({"description": "The answer.", "content": {mime: {"schema": schema}}})
-}
-
-fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
-}
-
-/// The same for people, without scripts.
-fn page() -> String {
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Comfy Services: API</title>\
-         <style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
-         code{background:#8882;padding:.1em .3em;border-radius:.2em}dt{margin-top:1rem}\
-         :root{color-scheme:light dark}</style></head><body><h1>API</h1>\
-         <p>For programs: <a href=\"/openapi.json\"><code>/openapi.json</code></a>. \
-         Routes of ComfyUI are served under <code>/api</code> too.</p>",
-    );
-    for (tag, title) in [("v1", "Comfy Services"), ("comfyui", "ComfyUI")] {
-        let _ = write!(page, "<h2>{title}</h2><dl>");
-        for operation in all().iter().filter(|operation| operation.tag() == tag) {
-            let Operation { method, path, summary, .. } = operation;
-            let _ = write!(page, "<dt><code>{} {path}</code></dt><dd>{summary}", method.to_uppercase());
-            for (name, text) in operation.query.iter().chain(operation.headers) {
-                let _ = write!(page, "<br><code>{name}</code>: {text}");
-            }
-            page += "</dd>";
+impl utoipa::Modify for Keys {
+    fn modify(&self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_default();
+        for (name, scheme) in [
+            ("key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")))),
+            ("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))),
+            ("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic))),
+        ] {
+            components.add_security_scheme(name, scheme);
         }
-        page += "</dl>";
     }
-    page + "</body></html>"
+}
+
+/// A document with everything but operations, to begin a router with.
+pub fn head() -> OpenApi {
+    <Head as utoipa::OpenApi>::openapi()
+}
+
+/// Routes of the document and of the page, which do not describe themselves.
+pub fn routes(document: &OpenApi) -> axum::Router<Shared> {
+    let document = Arc::new(finish(document));
+    let page = Arc::new(page::render(&document));
+    axum::Router::new()
+        .route("/openapi.json", get(async move || Json((*document).clone())))
+        .route("/docs", get(async move || Html(page.as_ref().clone())))
+}
+
+/// Adds what the routers and the layers around them add: names, and the refusals of every request.
+fn finish(document: &OpenApi) -> Value {
+    let mut document = document.clone();
+    let paths = std::mem::take(&mut document.paths.paths);
+    for (path, mut item) in paths {
+        for (method, operation) in operations(&mut item) {
+            operation.operation_id = Some(operation_id(method, &path));
+            for (status, text) in failures::OF_LAYERS {
+                refuse(operation, status, text);
+            }
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(parameter) = parameter {
+                    // OpenAPI knows no parameter of several segments.
+                    parameter.name = parameter.name.trim_start_matches('*').to_owned();
+                }
+            }
+        }
+        document.paths.paths.insert(path.replace("{*", "{"), item);
+    }
+    serde_json::to_value(document).expect("a document is made of texts and lists")
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("get", item.get.as_mut()),
+        ("post", item.post.as_mut()),
+        ("put", item.put.as_mut()),
+        ("patch", item.patch.as_mut()),
+        ("delete", item.delete.as_mut()),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation?)))
+}
+
+/// A name for generated functions, such as `get_v1_jobs_id`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// Adds an answer of a layer. Layers answer in the shape of `/v1` everywhere.
+fn refuse(operation: &mut Operation, status: &str, text: &str) {
+    let error = || RefOr::from(Ref::from_schema_name("Error"));
+    let own = operation.responses.responses.get_mut(status);
+    match own {
+        Some(RefOr::T(Response { content, .. })) => {
+            let Some(RefOr::T(json)) = content.get_mut("application/json") else { return };
+            let Some(schema) = json.schema.take() else { return };
+            json.schema = Some(if schema == error() {
+                schema
+            } else {
+                RefOr::T(OneOfBuilder::new().item(schema).item(error()).build().into())
+            });
+        }
+        _ => {
+            let response = ResponseBuilder::new()
+                .description(text)
+                .content("application/json", Content::new(Some(error())))
+                .build();
+            operation.responses.responses.insert(status.to_owned(), RefOr::T(response));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -134,52 +135,60 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// Methods and paths in the source of a router.
-    fn routes(source: &str, prefix: &str) -> BTreeSet<(String, String)> {
-        let mut found = BTreeSet::new();
-        // rustfmt may break a call over lines, so white space does not count.
-        let plain: String = source.split_whitespace().collect();
-        for call in plain.split(".route(\"").skip(1) {
-            let (path, handlers) = call.split_once('"').unwrap();
-            let handlers = handlers.split(".layer").next().unwrap();
-            for method in ["get", "post", "patch", "delete", "put"] {
-                if [",", "."].iter().any(|before| handlers.contains(&format!("{before}{method}("))) {
-                    found.insert((method.into(), format!("{prefix}{path}")));
-                }
-            }
-            if handlers.contains(",any(") {
-                found.insert(("get".into(), format!("{prefix}{path}")));
+    fn document() -> Value {
+        let (_, document) = crate::app::described_routes(1).split_for_parts();
+        finish(&document)
+    }
+
+    fn all(document: &Value) -> Vec<(String, String, Value)> {
+        let mut found = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                found.push((method.clone(), path.clone(), operation.clone()));
             }
         }
         found
     }
 
     #[test]
-    fn every_route_is_described_and_nothing_else() {
-        let comfy = include_str!("comfy/mod.rs");
-        let later = comfy.find("pub fn later_router").unwrap();
-        let end = comfy.find("/// Writes a queue position").unwrap();
-        let mut expected = routes(&comfy[..later], "");
-        expected.extend(routes(&comfy[later..end], "/api"));
-        expected.extend(routes(include_str!("v1/mod.rs"), ""));
-        assert!(expected.len() > 60, "{expected:?}");
-        let described: BTreeSet<(String, String)> =
-            all().iter().map(|operation| (operation.method.into(), operation.path.into())).collect();
-        assert_eq!(described.len(), all().len(), "two rows describe the same");
-        let missing: Vec<_> = expected.difference(&described).collect();
-        let wrong: Vec<_> = described.difference(&expected).collect();
-        assert!(missing.is_empty() && wrong.is_empty(), "missing: {missing:?}; without a route: {wrong:?}");
+    fn every_operation_says_what_it_does() {
+        let document = document();
+        let operations = all(&document);
+        assert!(operations.len() > 70, "{}", operations.len());
+        let ids: BTreeSet<&str> =
+            operations.iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), operations.len());
+        for (method, path, operation) in &operations {
+            let tag = if path.starts_with("/v1/") || path.ends_with('z') { "v1" } else { "comfyui" };
+            assert_eq!(operation["tags"], serde_json::json!([tag]), "{method} {path}");
+            assert!(operation["summary"].as_str().is_some_and(|text| text.ends_with('.')), "{method} {path}");
+            let named = operation["parameters"].as_array().into_iter().flatten();
+            let named: BTreeSet<&str> = named
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            let expected: BTreeSet<&str> =
+                path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+            assert_eq!(named, expected, "{method} {path}");
+        }
     }
 
     #[test]
-    fn references_and_ids_are_sound() {
+    fn no_route_is_added_without_its_description() {
+        for source in [include_str!("v1/mod.rs"), include_str!("comfy/mod.rs")] {
+            let plain: String = source.split_whitespace().collect();
+            assert!(plain.contains(".routes(routes!(") && !plain.contains(".route("), "{source}");
+        }
+    }
+
+    #[test]
+    fn references_are_sound() {
         let document = document();
         let text = document.to_string();
+        assert!(text.contains("\"#/components/schemas/Job\""));
         for part in text.split("\"#/components/schemas/").skip(1) {
             let name = part.split('"').next().unwrap();
             assert!(document["components"]["schemas"][name].is_object(), "{name}");
         }
-        let ids: BTreeSet<String> = all().iter().map(Operation::id).collect();
-        assert_eq!(ids.len(), all().len());
     }
 }

@@ -54,7 +54,11 @@ pub async fn serve(State(app): State<Shared>, request: Request) -> Response {
         StatusCode::NOT_FOUND => ApiError::not_found(format!("no file `{path}`")).into_response(),
         _ => {
             // Files may be replaced at any time; browsers ask, and mostly hear "not modified".
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            let headers = response.headers_mut();
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            // Inside another site's page a person could be led to press what they do not see.
+            headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
             response
         }
     }

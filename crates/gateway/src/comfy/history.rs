@@ -1,27 +1,47 @@
 //! `GET` and `POST /history`.
 
 use super::frames::{Frame, JobFrames};
+use super::queue::JobsToRemove;
 use crate::app::Shared;
-use crate::error::{ApiError, Body, ComfyError, object_or_empty, read_json};
+use crate::error::{ApiError, Body, ComfyError, flag, object_or_empty, read_object};
+use crate::extract::comfy::{Path, Query};
+use crate::openapi::failures::{Away, Refusal, TooLarge, Wrong};
 use crate::orchestrator_client::Orchestrator;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use comfy_graph::ErrorCode;
 use comfy_graph::graph::{parent_node, shown_node};
 use comfy_proto::orchestrator::{DeleteJobsRequest, Job, JobStatus, ListJobsRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::IntoParams;
 
 /// Jobs asked for at once: graphs and events travel with each.
 const PAGE: u32 = 16;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Params {
+    /// How many; all if left out.
+    #[param(value_type = Option<i64>)]
     max_items: Option<String>,
+    /// From which on; -1: the last ones.
+    #[param(value_type = Option<i64>)]
     offset: Option<String>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/history",
+    tag = "comfyui",
+    summary = "Shows ended jobs by id.",
+    params(Params),
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        Wrong<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn get(State(app): State<Shared>, Query(params): Query<Params>) -> Result<Json<Value>, ComfyError> {
     let max_items = read_number("max_items", params.max_items)?;
     // -1 stands for "the last ones", as in ComfyUI.
@@ -87,6 +107,17 @@ fn belongs(job: &Job) -> bool {
     job.finished_ms != 0 && job.started_ms != 0
 }
 
+#[utoipa::path(
+    get,
+    path = "/history/{id}",
+    tag = "comfyui",
+    summary = "Shows one ended job; empty when there is none.",
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        Wrong<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn get_one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ComfyError> {
     match app.orchestrator.job(&id).await {
         Ok(job) if belongs(&job) => Ok(Json(json!({id: entry(&job)}))),
@@ -96,12 +127,23 @@ pub async fn get_one(State(app): State<Shared>, Path(id): Path<String>) -> Resul
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/history",
+    tag = "comfyui",
+    summary = "Removes ended jobs.",
+    request_body = JobsToRemove,
+    responses(
+        (status = 200, description = "Done."),
+        Wrong<Refusal>, TooLarge<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn post(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
-    let body = read_json(body)?;
-    if body["clear"] == true {
+    let body = read_object(body)?;
+    let job_ids = super::read_ids(&body["delete"])?;
+    if flag(&body, "clear")? {
         app.orchestrator.delete(DeleteJobsRequest { job_ids: Vec::new(), all: true }).await?;
     }
-    let job_ids = super::read_ids(&body["delete"])?;
     if !job_ids.is_empty() {
         super::ignore_missing(app.orchestrator.delete(DeleteJobsRequest { job_ids, all: false }).await)?;
     }

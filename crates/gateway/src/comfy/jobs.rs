@@ -3,14 +3,17 @@
 use super::history;
 use crate::app::Shared;
 use crate::error::{ApiError, Body, object_or_empty, read_json};
+use crate::extract::{Path, Query};
+use crate::openapi::failures::{Away, JobsRefusal, TooLarge, Unknown, Wrong};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use comfy_graph::ErrorCode;
 use comfy_proto::orchestrator::{Job, JobOrder, JobStatus, ListJobsRequest};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 /// Jobs asked for at once: graphs and events travel with each.
 const PAGE: u32 = 16;
@@ -24,17 +27,17 @@ const STATUSES: [(JobStatus, &str); 5] = [
 ];
 
 /// An error in the shape of these routes: `{"error": text}`.
-pub struct JobsError(StatusCode, Value);
+pub struct JobsError(StatusCode, JobsRefusal);
 
 impl JobsError {
     fn bad(message: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, json!({"error": message.into()}))
+        Self(StatusCode::BAD_REQUEST, JobsRefusal { error: message.into().into(), invalid_ids: None })
     }
 }
 
 impl From<ApiError> for JobsError {
     fn from(error: ApiError) -> Self {
-        Self(error.status, json!({"error": error.message}))
+        Self(error.status, JobsRefusal { error: error.message.into(), invalid_ids: None })
     }
 }
 
@@ -44,21 +47,44 @@ impl IntoResponse for JobsError {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListParams {
+    /// `pending`, `in_progress`, `completed`, `failed`, `cancelled`, joined by commas.
+    #[param(pattern = "^((pending|in_progress|completed|failed|cancelled)(,|$))*$")]
     status: Option<String>,
+    /// Only of this drawn workflow.
     #[serde(default)]
     workflow_id: String,
+    /// `created_at` or `execution_duration`.
+    #[param(pattern = "^(created_at|execution_duration)?$")]
     sort_by: Option<String>,
+    /// `asc` or `desc`.
+    #[param(pattern = "^(asc|desc)?$")]
     sort_order: Option<String>,
+    /// How many; all if left out.
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u64)]
     limit: Option<String>,
+    /// How many to leave out.
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u64)]
     offset: Option<String>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/jobs",
+    tag = "comfyui",
+    summary = "Lists jobs as later versions of ComfyUI do.",
+    params(ListParams),
+    responses(
+        (status = 200, description = "The answer.", body = JobPage),
+        Wrong<JobsRefusal>, Away<JobsRefusal>,
+    ),
+)]
 pub async fn list(
     State(app): State<Shared>,
     Query(params): Query<ListParams>,
-) -> Result<Json<Value>, JobsError> {
+) -> Result<Json<JobPage>, JobsError> {
     let order = choice("sort_by", params.sort_by.as_deref(), &["created_at", "execution_duration"])?;
     let newest_first = choice("sort_order", params.sort_order.as_deref(), &["desc", "asc"])? == "desc";
     let order = if order == "created_at" { JobOrder::Unspecified } else { JobOrder::Duration };
@@ -88,8 +114,42 @@ pub async fn list(
     }
     let total = if total == u32::MAX { 0 } else { total };
     let has_more = (offset as usize + jobs.len()) < total as usize;
-    let pagination = json!({"offset": offset, "limit": limit, "total": total, "has_more": has_more});
-    Ok(Json(json!({"jobs": jobs, "pagination": pagination})))
+    Ok(Json(JobPage { jobs, pagination: Pagination { offset, limit, total, has_more } }))
+}
+
+/// A page of jobs.
+#[derive(Serialize, ToSchema)]
+pub struct JobPage {
+    #[schema(value_type = Vec<Object>)]
+    jobs: Vec<Value>,
+    pagination: Pagination,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Pagination {
+    offset: u32,
+    limit: Option<u32>,
+    total: u32,
+    has_more: bool,
+}
+
+/// Whether a job was cancelled by this request.
+#[derive(Serialize, ToSchema)]
+pub struct Cancelled {
+    cancelled: bool,
+}
+
+/// The jobs that were cancelled by this request.
+#[derive(Serialize, ToSchema)]
+pub struct CancelledJobs {
+    cancelled: Vec<String>,
+}
+
+/// Some jobs.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described here, read by hand: errors name the ids that are none")]
+pub struct JobIds {
+    job_ids: Vec<uuid::Uuid>,
 }
 
 fn choice<'a>(name: &str, given: Option<&'a str>, valid: &[&'a str]) -> Result<&'a str, JobsError> {
@@ -122,6 +182,17 @@ fn read_statuses(text: &str) -> Result<Vec<i32>, JobsError> {
 }
 
 /// One job; 404 when there is none.
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}",
+    tag = "comfyui",
+    summary = "Shows a job with its graph.",
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        Wrong<JobsRefusal>, Unknown<JobsRefusal>, Away<JobsRefusal>,
+    ),
+)]
 pub async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, JobsError> {
     let job = app.orchestrator.job(&id).await?;
     let mut json = summary(&job);
@@ -136,12 +207,34 @@ pub async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Js
 }
 
 /// Cancels a job that has not ended; asked again, nothing happens.
-pub async fn cancel(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, JobsError> {
-    Ok(Json(json!({"cancelled": app.orchestrator.try_cancel(&id).await?.cancelled})))
+#[utoipa::path(
+    post,
+    path = "/jobs/{id}/cancel",
+    tag = "comfyui",
+    summary = "Cancels a job.",
+    params(("id" = String, Path, description = "The id of a job.", example = "6c3f4a52-5f7e-4c3a-9a6e-0d4c1e4a3b2f")),
+    responses(
+        (status = 200, description = "The answer.", body = Cancelled),
+        Wrong<JobsRefusal>, Unknown<JobsRefusal>, Away<JobsRefusal>,
+    ),
+)]
+pub async fn cancel(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Cancelled>, JobsError> {
+    Ok(Json(Cancelled { cancelled: app.orchestrator.try_cancel(&id).await?.cancelled }))
 }
 
 /// Cancels the jobs among some that have not ended. Ids that name nothing are left out of the answer.
-pub async fn cancel_many(State(app): State<Shared>, body: Body) -> Result<Json<Value>, JobsError> {
+#[utoipa::path(
+    post,
+    path = "/jobs/cancel",
+    tag = "comfyui",
+    summary = "Cancels several jobs.",
+    request_body = JobIds,
+    responses(
+        (status = 200, description = "The answer.", body = CancelledJobs),
+        Wrong<JobsRefusal>, TooLarge<JobsRefusal>, Away<JobsRefusal>,
+    ),
+)]
+pub async fn cancel_many(State(app): State<Shared>, body: Body) -> Result<Json<CancelledJobs>, JobsError> {
     let body = read_json(body)?;
     let Some(ids) = body["job_ids"].as_array() else {
         return Err(JobsError::bad("`job_ids` is not a list of job ids"));
@@ -149,19 +242,20 @@ pub async fn cancel_many(State(app): State<Shared>, body: Body) -> Result<Json<V
     let invalid: Vec<&Value> =
         ids.iter().filter(|id| id.as_str().is_none_or(|id| id.parse::<uuid::Uuid>().is_err())).collect();
     if !invalid.is_empty() {
-        let error = json!({"error": "some of `job_ids` are not ids", "invalid_ids": invalid});
-        return Err(JobsError(StatusCode::BAD_REQUEST, error));
+        let error = "some of `job_ids` are not ids".into();
+        let invalid_ids = Some(invalid.into_iter().cloned().collect());
+        return Err(JobsError(StatusCode::BAD_REQUEST, JobsRefusal { error, invalid_ids }));
     }
     let mut cancelled = Vec::new();
     for id in ids.iter().filter_map(Value::as_str) {
         match app.orchestrator.try_cancel(id).await {
-            Ok(answer) if answer.cancelled => cancelled.push(id),
+            Ok(answer) if answer.cancelled => cancelled.push(id.to_owned()),
             Ok(_) => {}
             Err(error) if error.code == ErrorCode::NotFound.as_str() => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Json(json!({"cancelled": cancelled})))
+    Ok(Json(CancelledJobs { cancelled }))
 }
 
 /// What a list shows of a job. What is not known yet is left out.

@@ -23,69 +23,69 @@ pub mod ws;
 
 use crate::app::Shared;
 use crate::error::ApiError;
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, get, patch, post};
 use comfy_graph::ErrorCode;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// The routes, without a prefix; ComfyUI serves each under `/api` too.
-pub fn router(max_upload_bytes: usize) -> Router<Shared> {
-    Router::new()
-        .route("/ws", get(ws::connect))
-        .route("/prompt", get(prompt::get).post(prompt::post))
-        .route("/interrupt", post(prompt::interrupt))
-        .route("/free", post(prompt::free))
-        .route("/queue", get(queue::get).post(queue::post))
-        .route("/history", get(history::get).post(history::post))
-        .route("/history/{id}", get(history::get_one))
-        .route("/object_info", get(object_info::all))
-        .route("/object_info/{class}", get(object_info::one))
-        .route("/embeddings", get(models::embeddings))
-        .route("/models", get(models::folders))
-        .route("/models/{folder}", get(models::files))
-        .route("/experiment/models", get(models::folder_objects))
-        .route("/experiment/models/{folder}", get(models::file_objects))
-        .route("/experiment/models/preview/{folder}/{place}/{*name}", get(models::preview))
-        .route("/view_metadata/{folder}", get(models::metadata))
-        .route("/view", get(view::get))
-        .route("/system_stats", get(system_stats::get))
-        .route("/features", get(small::features))
-        .route("/extensions", get(small::extensions))
-        .route("/users", get(users::list).post(users::add))
-        .route("/workflow_templates", get(small::empty_object))
-        .route("/i18n", get(small::empty_object))
-        .route("/global_subgraphs", get(small::empty_object))
-        .route("/global_subgraphs/{id}", get(small::no_subgraph))
-        .route("/node_replacements", get(small::empty_object))
-        .route("/internal/logs", get(small::logs))
-        .route("/internal/logs/raw", get(small::raw_logs))
-        .route("/internal/logs/subscribe", patch(small::subscribe_logs))
-        .route("/internal/folder_paths", get(models::folder_paths))
-        .route("/internal/files/{kind}", get(small::folder_files))
-        .route("/settings", get(settings::all).post(settings::merge))
-        .route("/settings/{id}", get(settings::one).post(settings::set))
-        .route("/userdata", get(userdata::list))
-        .route("/v2/userdata", get(userdata::list_v2))
+pub fn router(max_upload_bytes: usize) -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(ws::connect))
+        .routes(routes!(prompt::get, prompt::post))
+        .routes(routes!(prompt::interrupt))
+        .routes(routes!(prompt::free))
+        .routes(routes!(queue::get, queue::post))
+        .routes(routes!(history::get, history::post))
+        .routes(routes!(history::get_one))
+        .routes(routes!(object_info::all))
+        .routes(routes!(object_info::one))
+        .routes(routes!(models::embeddings))
+        .routes(routes!(models::folders))
+        .routes(routes!(models::files))
+        .routes(routes!(models::folder_objects))
+        .routes(routes!(models::file_objects))
+        .routes(routes!(models::preview))
+        .routes(routes!(models::metadata))
+        .routes(routes!(view::get))
+        .routes(routes!(system_stats::get))
+        .routes(routes!(small::features))
+        .routes(routes!(small::extensions))
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(small::workflow_templates))
+        .routes(routes!(small::i18n))
+        .routes(routes!(small::global_subgraphs))
+        .routes(routes!(small::no_subgraph))
+        .routes(routes!(small::node_replacements))
+        .routes(routes!(small::logs))
+        .routes(routes!(small::raw_logs))
+        .routes(routes!(small::subscribe_logs))
+        .routes(routes!(models::folder_paths))
+        .routes(routes!(small::folder_files))
+        .routes(routes!(settings::all, settings::merge))
+        .routes(routes!(settings::one, settings::set))
+        .routes(routes!(userdata::list))
+        .routes(routes!(userdata::list_v2))
         .merge(
-            Router::new()
-                .route("/upload/image", post(upload::image))
-                .route("/upload/mask", post(upload::mask))
-                .route("/userdata/{file}", get(userdata::get).post(userdata::post).delete(userdata::delete))
-                .route("/userdata/{file}/move/{dest}", post(userdata::rename))
+            OpenApiRouter::default()
+                .routes(routes!(upload::image))
+                .routes(routes!(upload::mask))
+                .routes(routes!(userdata::get, userdata::post, userdata::delete))
+                .routes(routes!(userdata::rename))
                 .layer(DefaultBodyLimit::max(max_upload_bytes)),
         )
 }
 
 /// What later versions added, under `/api` only.
-pub fn later_router() -> Router<Shared> {
-    Router::new()
-        .route("/jobs", get(jobs::list))
-        .route("/jobs/cancel", post(jobs::cancel_many))
-        .route("/jobs/{id}", get(jobs::one))
-        .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/assets", any(small::no_assets))
-        .route("/assets/{*rest}", any(small::no_assets))
+pub fn later_router() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::cancel_many))
+        .routes(routes!(jobs::one))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(small::no_assets))
+        .routes(routes!(small::no_asset))
 }
 
 /// Writes a queue position as ComfyUI does: whole numbers without a point.

@@ -3,16 +3,19 @@
 use super::pictures::{self, Channel, PreviewFormat};
 use crate::app::Shared;
 use crate::error::{ApiError, ComfyError};
+use crate::extract::comfy::{Path, Query};
 use crate::files;
+use crate::openapi::failures::{Away, Binary, Refusal, Unknown, Wrong};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use comfy_graph::ErrorCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 /// ComfyUI's folder names, in its order.
 const FOLDERS: [&str; 20] = [
@@ -41,6 +44,15 @@ const FOLDERS: [&str; 20] = [
 /// Folders that hold no models.
 const NOT_MODELS: [&str; 2] = ["configs", "custom_nodes"];
 
+#[utoipa::path(
+    get,
+    path = "/models",
+    tag = "comfyui",
+    summary = "Lists the model folders.",
+    responses(
+        (status = 200, description = "The answer.", body = Vec<String>),
+    ),
+)]
 pub async fn folders() -> Json<Value> {
     Json(json!(FOLDERS))
 }
@@ -53,6 +65,17 @@ fn known(folder: &str) -> Result<(), ApiError> {
     Err(ApiError::not_found(format!("no model folder `{folder}`")).details(format!("folders: {valid}")))
 }
 
+#[utoipa::path(
+    get,
+    path = "/models/{folder}",
+    tag = "comfyui",
+    summary = "Lists the files of a model folder.",
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints")),
+    responses(
+        (status = 200, description = "The answer.", body = Vec<String>),
+        Wrong<Refusal>, Unknown<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn files(State(app): State<Shared>, Path(folder): Path<String>) -> Result<Json<Value>, ComfyError> {
     known(&folder)?;
     let mut names: Vec<String> =
@@ -61,6 +84,16 @@ pub async fn files(State(app): State<Shared>, Path(folder): Path<String>) -> Res
     Ok(Json(json!(names)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/embeddings",
+    tag = "comfyui",
+    summary = "Lists embeddings without their endings.",
+    responses(
+        (status = 200, description = "The answer.", body = Vec<String>),
+        Away<Refusal>,
+    ),
+)]
 pub async fn embeddings(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
     let models = app.orchestrator.models("embeddings").await?;
     let mut names: Vec<String> = models
@@ -75,35 +108,97 @@ pub async fn embeddings(State(app): State<Shared>) -> Result<Json<Value>, ComfyE
 }
 
 /// The folders as objects. Where they are on disk is the stages' business, so `folders` is empty.
-pub async fn folder_objects() -> Json<Value> {
+#[utoipa::path(
+    get,
+    path = "/experiment/models",
+    tag = "comfyui",
+    summary = "Lists the model folders as objects.",
+    responses(
+        (status = 200, description = "The answer.", body = Vec<ModelFolder>),
+    ),
+)]
+pub async fn folder_objects() -> Json<Vec<ModelFolder>> {
     let folders = FOLDERS.iter().filter(|name| !NOT_MODELS.contains(name));
-    Json(folders.map(|name| json!({"name": name, "folders": []})).collect())
+    Json(folders.map(|name| ModelFolder { name, folders: [] }).collect())
 }
 
 /// Every folder with no place: where they are on disk is the stages' business.
+#[utoipa::path(
+    get,
+    path = "/internal/folder_paths",
+    tag = "comfyui",
+    summary = "Names the model folders; places on disk are not told.",
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+    ),
+)]
 pub async fn folder_paths() -> Json<Value> {
     Json(Value::Object(FOLDERS.iter().map(|name| ((*name).to_owned(), json!([]))).collect()))
 }
 
+#[utoipa::path(
+    get,
+    path = "/experiment/models/{folder}",
+    tag = "comfyui",
+    summary = "Lists the files of a model folder as objects.",
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints")),
+    responses(
+        (status = 200, description = "The answer.", body = Vec<ModelEntry>),
+        Wrong<Refusal>, Unknown<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn file_objects(
     State(app): State<Shared>,
     Path(folder): Path<String>,
-) -> Result<Json<Value>, ComfyError> {
+) -> Result<Json<Vec<ModelEntry>>, ComfyError> {
     known(&folder)?;
     let models = app.orchestrator.models(&folder).await?;
-    let objects = models.iter().map(|model| {
+    let entries = models.into_iter().map(|model| {
         let modified = model.modified_ms as f64 / 1000.0;
-        json!({"name": model.name, "pathIndex": 0, "modified": modified, "created": modified, "size": model.bytes})
+        ModelEntry { name: model.name, path_index: 0, modified, created: modified, size: model.bytes }
     });
-    Ok(Json(objects.collect()))
+    Ok(Json(entries.collect()))
 }
 
-#[derive(Deserialize)]
+/// A folder of models. Its places on disk are the stages' business.
+#[derive(Serialize, ToSchema)]
+pub struct ModelFolder {
+    name: &'static str,
+    #[schema(value_type = Vec<String>)]
+    folders: [String; 0],
+}
+
+/// A model file.
+#[derive(Serialize, ToSchema)]
+pub struct ModelEntry {
+    name: String,
+    #[serde(rename = "pathIndex")]
+    path_index: u32,
+    modified: f64,
+    created: f64,
+    size: u64,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct MetadataParams {
+    /// The file.
     filename: Option<String>,
 }
 
 /// What the author of a safetensors file wrote into it. Anything else is an empty 404, as in ComfyUI.
+#[utoipa::path(
+    get,
+    path = "/view_metadata/{folder}",
+    tag = "comfyui",
+    summary = "Gives what the author of a safetensors file wrote into it.",
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints"), MetadataParams),
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        (status = 404, description = "There is nothing to give."),
+        Wrong<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn metadata(
     State(app): State<Shared>,
     Path(folder): Path<String>,
@@ -122,6 +217,17 @@ pub async fn metadata(
 }
 
 /// The cover picture that stands beside a model file, or that it carries, as WebP.
+#[utoipa::path(
+    get,
+    path = "/experiment/models/preview/{folder}/{place}/{*name}",
+    tag = "comfyui",
+    summary = "Gives the cover picture of a model file.",
+    params(("folder" = String, Path, description = "A model folder.", example = "checkpoints"), ("place" = String, Path, description = "Anything: a folder has one place."), ("*name" = String, Path, description = "The file.")),
+    responses(
+        (status = 200, description = "The picture.", body = inline(Binary), content_type = "image/webp"),
+        Wrong<Refusal>, Unknown<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn preview(
     State(app): State<Shared>,
     Path((folder, _place, name)): Path<(String, String, String)>,

@@ -2,9 +2,11 @@
 
 use crate::app::Shared;
 use crate::error::{ApiError, ComfyError};
+use crate::extract::comfy::Path;
+use crate::openapi::failures::{Away, Refusal, Wrong};
 use crate::orchestrator_client::Orchestrator;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use comfy_graph::{CatalogNode, NodeSpec};
 use serde_json::{Map, Value, json};
 
@@ -25,6 +27,16 @@ pub async fn catalog(orchestrator: &Orchestrator) -> Result<Vec<CatalogNode>, Ap
     Ok(catalog)
 }
 
+#[utoipa::path(
+    get,
+    path = "/object_info",
+    tag = "comfyui",
+    summary = "Describes every node class.",
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        Away<Refusal>,
+    ),
+)]
 pub async fn all(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
     let catalog = catalog(&app.orchestrator).await?;
     let info: Map<String, Value> = catalog
@@ -35,6 +47,17 @@ pub async fn all(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
 }
 
 /// One node; an unknown class is an empty object, as in ComfyUI.
+#[utoipa::path(
+    get,
+    path = "/object_info/{class}",
+    tag = "comfyui",
+    summary = "Describes a node class; empty when there is none.",
+    params(("class" = String, Path, description = "The name of a node class.")),
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        Wrong<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn one(State(app): State<Shared>, Path(class): Path<String>) -> Result<Json<Value>, ComfyError> {
     let catalog = catalog(&app.orchestrator).await?;
     Ok(Json(match catalog.iter().find(|node| node.spec.class == class) {

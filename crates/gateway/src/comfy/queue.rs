@@ -1,27 +1,71 @@
 //! `GET` and `POST /queue`.
 
 use crate::app::Shared;
-use crate::error::{Body, ComfyError, object_or_empty, read_json};
+use crate::error::{Body, ComfyError, flag, object_or_empty, read_object};
+use crate::openapi::failures::{Away, Refusal, TooLarge, Wrong};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use comfy_proto::orchestrator::{Job, JobStatus, ListJobsRequest};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-pub async fn get(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
+/// What runs and what waits.
+#[derive(Serialize, ToSchema)]
+pub struct Queue {
+    /// Each: number, id, graph, extra data, output nodes.
+    #[schema(value_type = Vec<Vec<Value>>)]
+    queue_running: Vec<Value>,
+    /// As `queue_running`.
+    #[schema(value_type = Vec<Vec<Value>>)]
+    queue_pending: Vec<Value>,
+}
+
+/// Which jobs to remove. Ids that name nothing are ignored.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described here, read by hand: errors name what is wrong")]
+pub struct JobsToRemove {
+    /// All of them.
+    clear: Option<bool>,
+    delete: Option<Vec<Value>>,
+}
+
+#[utoipa::path(
+    get,
+    path = "/queue",
+    tag = "comfyui",
+    summary = "Shows running and waiting jobs.",
+    responses(
+        (status = 200, description = "The answer.", body = Queue),
+        Away<Refusal>,
+    ),
+)]
+pub async fn get(State(app): State<Shared>) -> Result<Json<Queue>, ComfyError> {
     let mut lists = [Vec::new(), Vec::new()];
     for (list, status) in lists.iter_mut().zip([JobStatus::Running, JobStatus::Queued]) {
         let request = ListJobsRequest { statuses: vec![status.into()], detail: true, ..Default::default() };
         list.extend(app.orchestrator.all_jobs(request).await?.iter().map(item));
     }
-    let [running, pending] = lists;
-    Ok(Json(json!({"queue_running": running, "queue_pending": pending})))
+    let [queue_running, queue_pending] = lists;
+    Ok(Json(Queue { queue_running, queue_pending }))
 }
 
 /// Takes jobs out of the queue; the running one stays.
+#[utoipa::path(
+    post,
+    path = "/queue",
+    tag = "comfyui",
+    summary = "Takes waiting jobs out of the queue.",
+    request_body = JobsToRemove,
+    responses(
+        (status = 200, description = "Done."),
+        Wrong<Refusal>, TooLarge<Refusal>, Away<Refusal>,
+    ),
+)]
 pub async fn post(State(app): State<Shared>, body: Body) -> Result<StatusCode, ComfyError> {
-    let body = read_json(body)?;
-    let clear = body["clear"] == true;
+    let body = read_object(body)?;
+    let clear = flag(&body, "clear")?;
     let delete = super::read_ids(&body["delete"])?;
     let request = ListJobsRequest { statuses: vec![JobStatus::Queued.into()], ..Default::default() };
     for job in app.orchestrator.jobs(request).await?.jobs {

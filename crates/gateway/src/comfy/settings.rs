@@ -3,26 +3,60 @@
 use super::users::UserFolder;
 use crate::app::{App, Shared};
 use crate::error::{ApiError, Body, ComfyError, read_json};
+use crate::extract::comfy::Path;
 use crate::files;
+use crate::openapi::failures::{Disk, NoUser, Refusal, TooLarge, Wrong};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 const FILE: &str = "comfy.settings.json";
 
+#[utoipa::path(
+    get,
+    path = "/settings",
+    tag = "comfyui",
+    summary = "Gives every setting of the user.",
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        NoUser<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn all(UserFolder(folder): UserFolder) -> Result<Json<Value>, ComfyError> {
     let path = folder.join(FILE);
     Ok(Json(Value::Object(files::blocking(move || read(&path)).await?)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/settings/{id}",
+    tag = "comfyui",
+    summary = "Gives a setting, or null.",
+    params(("id" = String, Path, description = "The name of a setting.")),
+    responses(
+        (status = 200, description = "The answer.", body = Value),
+        Wrong<Refusal>, NoUser<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn one(UserFolder(folder): UserFolder, Path(id): Path<String>) -> Result<Json<Value>, ComfyError> {
     let path = folder.join(FILE);
     let mut settings = files::blocking(move || read(&path)).await?;
     Ok(Json(settings.remove(&id).unwrap_or(Value::Null)))
 }
 
+#[utoipa::path(
+    post,
+    path = "/settings",
+    tag = "comfyui",
+    summary = "Changes settings.",
+    request_body = Object,
+    responses(
+        (status = 200, description = "Done."),
+        Wrong<Refusal>, NoUser<Refusal>, TooLarge<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn merge(
     State(app): State<Shared>,
     UserFolder(folder): UserFolder,
@@ -34,6 +68,18 @@ pub async fn merge(
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/settings/{id}",
+    tag = "comfyui",
+    summary = "Changes a setting.",
+    params(("id" = String, Path, description = "The name of a setting.")),
+    request_body = Value,
+    responses(
+        (status = 200, description = "Done."),
+        Wrong<Refusal>, NoUser<Refusal>, TooLarge<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn set(
     State(app): State<Shared>,
     UserFolder(folder): UserFolder,

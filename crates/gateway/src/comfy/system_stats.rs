@@ -9,6 +9,15 @@ use serde_json::{Value, json};
 /// The version whose API this surface speaks.
 pub const COMFYUI_VERSION: &str = "0.3.64";
 
+#[utoipa::path(
+    get,
+    path = "/system_stats",
+    tag = "comfyui",
+    summary = "Shows memory and devices.",
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+    ),
+)]
 pub async fn get(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
     let (ram_total, ram_free) = crate::files::blocking(|| Ok(memory())).await?;
     // The page must come up even when the orchestrator is away.

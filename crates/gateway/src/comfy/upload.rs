@@ -4,18 +4,45 @@ use super::{pictures, view};
 use crate::app::Shared;
 use crate::error::{ApiError, ComfyError, too_large};
 use crate::files::{self, FolderKind, Folders};
+use crate::openapi::failures::{Disk, Outside, Refusal, TooLarge, Unknown, Wrong};
 use axum::Json;
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::{Multipart, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::Path;
+use utoipa::ToSchema;
 
 /// More copies of one name than this and something is wrong.
 const MAX_COPIES: usize = 10_000;
+
+/// The form, for the description.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+pub struct Upload {
+    #[schema(value_type = String, format = Binary)]
+    image: Bytes,
+    /// `true`: over a file of the same name.
+    #[schema(nullable = false)]
+    overwrite: Option<String>,
+    #[schema(nullable = false)]
+    r#type: Option<FolderKind>,
+    #[schema(nullable = false)]
+    subfolder: Option<String>,
+    /// JSON with `filename`, `type` and `subfolder`: the picture that a mask belongs to.
+    #[schema(nullable = false)]
+    original_ref: Option<String>,
+}
+
+/// Where a picture was stored.
+#[derive(Serialize, ToSchema)]
+pub struct UploadedFile {
+    name: String,
+    subfolder: String,
+    r#type: &'static str,
+}
 
 /// The fields of an upload form.
 struct Form {
@@ -27,20 +54,42 @@ struct Form {
     original_ref: Option<String>,
 }
 
+#[utoipa::path(
+    post,
+    path = "/upload/image",
+    tag = "comfyui",
+    summary = "Stores a picture.",
+    request_body(content = Upload, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The answer.", body = UploadedFile),
+        Wrong<Refusal>, Outside<Refusal>, TooLarge<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn image(
     State(app): State<Shared>,
     form: Result<Multipart, MultipartRejection>,
-) -> Result<Json<Value>, ComfyError> {
+) -> Result<Json<UploadedFile>, ComfyError> {
     let form = read_form(form).await?;
     let folders = app.folders.clone();
     Ok(Json(files::blocking(move || store(&folders, &form)).await?))
 }
 
 /// Stores the picture that `original_ref` names with the alpha channel of the uploaded mask.
+#[utoipa::path(
+    post,
+    path = "/upload/mask",
+    tag = "comfyui",
+    summary = "Stores a picture with the alpha of a mask.",
+    request_body(content = Upload, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The answer.", body = UploadedFile),
+        Wrong<Refusal>, Outside<Refusal>, Unknown<Refusal>, TooLarge<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn mask(
     State(app): State<Shared>,
     form: Result<Multipart, MultipartRejection>,
-) -> Result<Json<Value>, ComfyError> {
+) -> Result<Json<UploadedFile>, ComfyError> {
     let mut form = read_form(form).await?;
     let folders = app.folders.clone();
     let answer = files::blocking(move || {
@@ -106,7 +155,7 @@ fn bad_form(error: MultipartError) -> ApiError {
 }
 
 /// Writes the file: over an older one if that is asked for, else under a new name unless the content is the same.
-fn store(folders: &Folders, form: &Form) -> Result<Value, ApiError> {
+fn store(folders: &Folders, form: &Form) -> Result<UploadedFile, ApiError> {
     let root = folders.root(form.kind);
     let subfolder = files::relative(&form.subfolder)
         .map_err(|_| ApiError::bad_request(format!("`{}` is not a usable subfolder", form.subfolder)))?;
@@ -116,7 +165,7 @@ fn store(folders: &Folders, form: &Form) -> Result<Value, ApiError> {
     } else {
         store_as_new(root, &subfolder, form)?
     };
-    Ok(json!({"name": name, "subfolder": form.subfolder, "type": form.kind.name()}))
+    Ok(UploadedFile { name, subfolder: form.subfolder.clone(), r#type: form.kind.name() })
 }
 
 fn store_as_new(root: &Path, subfolder: &Path, form: &Form) -> Result<String, ApiError> {

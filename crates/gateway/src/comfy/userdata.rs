@@ -2,38 +2,60 @@
 
 use super::users::UserFolder;
 use crate::error::{ApiError, Body, ComfyError, read_body};
+use crate::extract::comfy::{Path, Query};
 use crate::files::{self, PathError};
+use crate::openapi::failures::{
+    Binary, Conflict, Disk, FileAnswer, NoUser, Outside, Refusal, TooLarge, Unknown, Wrong,
+};
 use crate::serve_file;
 use axum::Json;
-use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::{Path as FsPath, PathBuf};
 use std::time::SystemTime;
+use utoipa::IntoParams;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListParams {
+    /// The folder.
+    #[param(
+        required,
+        nullable = false,
+        min_length = 1,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$",
+        example = "."
+    )]
     dir: Option<String>,
+    /// `true`: with folders below.
     #[serde(default)]
     recurse: String,
+    /// `true`: objects with size and times instead of paths.
     #[serde(default)]
     full_info: String,
+    /// `true`: parts of paths.
     #[serde(default)]
     split: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct WriteParams {
+    /// `false`: an existing file is an error.
     overwrite: Option<String>,
+    /// `true`: objects with size and times instead of paths.
     #[serde(default)]
     full_info: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListV2Params {
+    /// The folder.
     #[serde(default)]
+    #[param(pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
     path: String,
 }
 
@@ -47,6 +69,17 @@ impl WriteParams {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/userdata",
+    tag = "comfyui",
+    summary = "Lists files of the user.",
+    params(ListParams),
+    responses(
+        (status = 200, description = "The answer.", body = Vec<Value>),
+        Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn list(
     UserFolder(root): UserFolder,
     Query(params): Query<ListParams>,
@@ -75,6 +108,17 @@ pub async fn list(
 }
 
 /// Lists folders and files below a folder; a root that does not exist yet is empty.
+#[utoipa::path(
+    get,
+    path = "/v2/userdata",
+    tag = "comfyui",
+    summary = "Lists files and folders of the user.",
+    params(ListV2Params),
+    responses(
+        (status = 200, description = "The answer.", body = Vec<Value>),
+        Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn list_v2(
     UserFolder(root): UserFolder,
     Query(params): Query<ListV2Params>,
@@ -159,6 +203,17 @@ fn walk(dir: &FsPath, prefix: &FsPath, recurse: bool, found: &mut Vec<Entry>) ->
     Ok(())
 }
 
+#[utoipa::path(
+    get,
+    path = "/userdata/{file}",
+    tag = "comfyui",
+    summary = "Gives a file of the user.",
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")),
+    responses(
+        FileAnswer,
+        Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn get(
     UserFolder(root): UserFolder,
     Path(file): Path<String>,
@@ -169,6 +224,18 @@ pub async fn get(
     Ok(serve_file::serve(&path, method, headers).await?)
 }
 
+#[utoipa::path(
+    post,
+    path = "/userdata/{file}",
+    tag = "comfyui",
+    summary = "Stores a file of the user.",
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$"), WriteParams),
+    request_body(content = Option<Binary>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "The path, or an object with it.", body = Value),
+        Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Conflict<Refusal>, TooLarge<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn post(
     UserFolder(root): UserFolder,
     Path(file): Path<String>,
@@ -186,6 +253,17 @@ pub async fn post(
     Ok(Json(answer))
 }
 
+#[utoipa::path(
+    delete,
+    path = "/userdata/{file}",
+    tag = "comfyui",
+    summary = "Removes a file of the user.",
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")),
+    responses(
+        (status = 204, description = "Done."),
+        Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn delete(
     UserFolder(root): UserFolder,
     Path(file): Path<String>,
@@ -197,6 +275,17 @@ pub async fn delete(
     .await?)
 }
 
+#[utoipa::path(
+    post,
+    path = "/userdata/{file}/move/{dest}",
+    tag = "comfyui",
+    summary = "Renames a file of the user.",
+    params(("file" = String, Path, description = "A path in the folder of the user.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$"), ("dest" = String, Path, description = "The new path.", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$"), WriteParams),
+    responses(
+        (status = 200, description = "The path, or an object with it.", body = Value),
+        Wrong<Refusal>, NoUser<Refusal>, Outside<Refusal>, Unknown<Refusal>, Conflict<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn rename(
     UserFolder(root): UserFolder,
     Path((file, dest)): Path<(String, String)>,

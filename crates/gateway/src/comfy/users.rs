@@ -4,8 +4,9 @@
 //! made; it is a name, not a proof.
 
 use crate::app::{App, Shared};
-use crate::error::{ApiError, Body, ComfyError, read_json};
+use crate::error::{ApiError, Body, ComfyError, read_object};
 use crate::files;
+use crate::openapi::failures::{Disk, Refusal, TooLarge};
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
@@ -13,6 +14,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use utoipa::ToSchema;
 
 /// Id to name.
 const FILE: &str = "users.json";
@@ -22,6 +24,22 @@ const DEFAULT: &str = "default";
 
 const MAX_USERS: usize = 10_000;
 const MAX_NAME_CHARS: usize = 100;
+
+/// A person to add.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described here, read by hand: errors are in ComfyUI's words")]
+pub struct Username {
+    #[schema(min_length = 1, max_length = 100, pattern = "\\S")]
+    username: String,
+}
+
+/// Why a person was not added, in ComfyUI's shape for this route.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum UserRefused {
+    Name { error: String },
+    Request(Refusal),
+}
 
 /// The folder of the person who asks.
 pub struct UserFolder(pub PathBuf);
@@ -53,6 +71,16 @@ impl FromRequestParts<Shared> for UserFolder {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/users",
+    tag = "comfyui",
+    summary = "Says whether there are several users, and who.",
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        Disk<Refusal>,
+    ),
+)]
 pub async fn list(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> {
     if !app.config.multi_user {
         return Ok(Json(json!({"storage": "server", "migrated": true})));
@@ -63,8 +91,20 @@ pub async fn list(State(app): State<Shared>) -> Result<Json<Value>, ComfyError> 
 }
 
 /// Adds a person and answers with the id, which is the name made harmless and something unique.
+#[utoipa::path(
+    post,
+    path = "/users",
+    tag = "comfyui",
+    summary = "Adds a user and gives the id.",
+    request_body = Username,
+    responses(
+        (status = 200, description = "The id.", body = String, content_type = "application/json"),
+        (status = 400, description = "The name cannot be used.", body = UserRefused),
+        TooLarge<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn add(State(app): State<Shared>, body: Body) -> Result<Response, ComfyError> {
-    let body = read_json(body)?;
+    let body = read_object(body)?;
     let name = body["username"].as_str().map(str::trim).unwrap_or_default().to_owned();
     if name.is_empty() {
         return Ok(refused("username not provided"));
@@ -78,9 +118,8 @@ pub async fn add(State(app): State<Shared>, body: Body) -> Result<Response, Comf
     })
 }
 
-/// ComfyUI's shape for this route.
 fn refused(problem: &str) -> Response {
-    (StatusCode::BAD_REQUEST, Json(json!({"error": problem}))).into_response()
+    (StatusCode::BAD_REQUEST, Json(UserRefused::Name { error: problem.into() })).into_response()
 }
 
 async fn insert(app: &App, name: String) -> Result<Result<String, &'static str>, ApiError> {

@@ -3,25 +3,48 @@
 use super::pictures::{self, Channel, PreviewFormat};
 use crate::app::Shared;
 use crate::error::{ApiError, ComfyError};
+use crate::extract::comfy::Query;
 use crate::files::{self, FolderKind, Folders};
+use crate::openapi::failures::{Disk, FileAnswer, Outside, Refusal, Unknown, Wrong};
 use crate::serve_file;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::path::PathBuf;
+use utoipa::IntoParams;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Params {
+    /// The file.
+    #[param(min_length = 1, example = "example.png", pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
     filename: Option<String>,
+    /// The folder, `output` if left out.
     #[serde(rename = "type")]
+    #[param(value_type = Option<FolderKind>, example = "input")]
     kind: Option<String>,
+    /// Where in the folder.
     #[serde(default)]
+    #[param(pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\\\:]*$")]
     subfolder: String,
+    /// `webp;90` or `jpeg;90`.
     preview: Option<String>,
+    /// `rgba`, `rgb` or `a`.
     channel: Option<String>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/view",
+    tag = "comfyui",
+    summary = "Gives a picture, as it is or re-encoded.",
+    params(Params),
+    responses(
+        FileAnswer,
+        Wrong<Refusal>, Outside<Refusal>, Unknown<Refusal>, Disk<Refusal>,
+    ),
+)]
 pub async fn get(
     State(app): State<Shared>,
     Query(params): Query<Params>,

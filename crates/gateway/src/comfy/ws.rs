@@ -3,8 +3,15 @@
 use super::frames;
 use super::hub::Socket;
 use crate::app::{App, Shared};
+use crate::error::{ApiError, ComfyError};
+use crate::extract::comfy::Query;
+use crate::openapi::failures::{Refusal, Wrong};
+use crate::serve::Peer;
+use crate::telemetry;
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
 
 /// Frames that may wait for a client. A sampler step makes three, so this is some minutes of a slow run.
 const QUEUE: usize = 1024;
@@ -21,8 +29,10 @@ const MAX_CLIENT_MESSAGE_BYTES: usize = 1 << 20;
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Params {
+    /// Who listens; made up when left out.
     #[serde(rename = "clientId", default)]
     client_id: String,
 }
@@ -32,17 +42,38 @@ pub fn server_features(max_upload_bytes: usize) -> Value {
     json!({"supports_preview_metadata": true, "max_upload_size": max_upload_bytes})
 }
 
+#[utoipa::path(
+    get,
+    path = "/ws",
+    tag = "comfyui",
+    summary = "Follows the jobs of a client.",
+    params(Params),
+    responses(
+        (status = 101, description = "A WebSocket."),
+        (status = 426, description = "The connection cannot become a WebSocket.", body = Refusal),
+        Wrong<Refusal>,
+    ),
+)]
 pub async fn connect(
     State(app): State<Shared>,
     Query(params): Query<Params>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+    peer: Option<Extension<Peer>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ComfyError> {
+    let upgrade = upgrade.map_err(|rejection| {
+        ApiError::new(rejection.status(), "invalid_argument", "not a request for a WebSocket")
+            .details(rejection.body_text())
+    })?;
     let sid = if params.client_id.is_empty() {
         uuid::Uuid::new_v4().simple().to_string()
     } else {
         params.client_id
     };
-    upgrade.max_message_size(MAX_CLIENT_MESSAGE_BYTES).on_upgrade(move |socket| serve(app, sid, socket))
+    Ok(upgrade.max_message_size(MAX_CLIENT_MESSAGE_BYTES).on_upgrade(async move |socket| {
+        serve(app, sid, socket).await;
+        // Until here the socket had its place among the connections.
+        drop(peer);
+    }))
 }
 
 #[tracing::instrument(skip_all, fields(%sid))]
@@ -52,6 +83,7 @@ async fn serve(app: Shared, sid: String, mut socket: WebSocket) {
     let kick = CancellationToken::new();
     let handle = Socket { connection, frames: sender, kick: kick.clone(), preview_metadata: false };
     app.hub.join(sid.clone(), handle).await;
+    let _counted = telemetry::OpenSocket::new();
 
     let mut replaced = false;
     let mut awaiting_first_json = true;

@@ -1,10 +1,13 @@
 //! `GET /v1/events`: server-sent events of one job or of all.
 
-use super::jobs::{error_json, has_ended};
+use super::job::Failure;
+use super::jobs::has_ended;
 use crate::app::Shared;
 use crate::error::{ApiError, object_or_empty};
 use crate::events::{Position, Signal, follow};
-use axum::extract::{Query, State};
+use crate::extract::Query;
+use crate::openapi::failures::{Away, Error, Unknown, Wrong};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -17,18 +20,35 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Params {
+    /// Only of this job.
     #[serde(default)]
     job_id: String,
+    /// Only after this number.
+    #[param(value_type = Option<u64>)]
     after: Option<String>,
 }
 
 /// Streams events. The stream of one job begins with its history and ends after its last event; asked again from
 /// there, the answer is 204, which tells an `EventSource` not to come back.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "v1",
+    summary = "Streams events; a reconnecting client loses none.",
+    params(Params, ("Last-Event-ID" = Option<u64>, Header, description = "As `after`; browsers send it themselves.")),
+    responses(
+        (status = 200, description = "Events, until the job ends or the client leaves.", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The job has ended and there is no event after that number."),
+        Wrong<Error>, Unknown<Error>, Away<Error>,
+    ),
+)]
 pub async fn stream(
     State(app): State<Shared>,
     Query(params): Query<Params>,
@@ -128,7 +148,7 @@ fn describe(kind: &Kind) -> (&'static str, Value) {
             json!({"node_id": node.node_id, "class_type": node.class, "message": node.message}),
         ),
         Kind::Failed(failed) => {
-            ("failed", json!({"error": error_json(&failed.error.clone().unwrap_or_default())}))
+            ("failed", json!({"error": Failure::from(failed.error.clone().unwrap_or_default())}))
         }
         Kind::Cancelled(cancelled) => {
             let mut fields = json!({});

@@ -2,28 +2,29 @@
 
 pub mod checkpoints;
 pub mod events;
+pub mod job;
 pub mod jobs;
 pub mod nodes;
 pub mod system;
 pub mod workflows;
 
 use crate::app::Shared;
-use axum::Router;
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub fn router() -> Router<Shared> {
-    Router::new()
-        .route("/v1/nodes", get(nodes::list))
-        .route("/v1/workflows", post(workflows::submit))
-        .route("/v1/workflows/convert", post(workflows::convert))
-        .route("/v1/jobs", get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/jobs/{id}/move", post(jobs::move_in_queue))
-        .route("/v1/jobs/{id}/output", get(jobs::output))
-        .route("/v1/events", get(events::stream))
-        .route("/v1/checkpoints", get(checkpoints::list))
-        .route("/v1/system", get(system::get))
-        .route("/healthz", get(system::healthz))
-        .route("/readyz", get(system::readyz))
+pub fn router() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(nodes::list))
+        .routes(routes!(workflows::submit))
+        .routes(routes!(workflows::convert))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::move_in_queue))
+        .routes(routes!(jobs::output))
+        .routes(routes!(events::stream))
+        .routes(routes!(checkpoints::list))
+        .routes(routes!(system::get))
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
 }

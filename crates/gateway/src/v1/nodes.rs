@@ -3,11 +3,32 @@
 use crate::app::Shared;
 use crate::comfy::object_info::catalog;
 use crate::error::ApiError;
+use crate::openapi::failures::{Away, Error};
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
-pub async fn list(State(app): State<Shared>) -> Result<Json<Value>, ApiError> {
+/// What there is to draw with.
+#[derive(Serialize, ToSchema)]
+pub struct NodeList {
+    /// Class, inputs, outputs and stage of each node.
+    #[schema(value_type = Vec<Object>)]
+    nodes: Vec<Value>,
+}
+
+#[utoipa::path(
+    get,
+    path = "/v1/nodes",
+    tag = "v1",
+    summary = "Lists the nodes that the stages offer.",
+    responses(
+        (status = 200, description = "The answer.", body = NodeList),
+        Away<Error>,
+    ),
+)]
+pub async fn list(State(app): State<Shared>) -> Result<Json<NodeList>, ApiError> {
     let mut nodes = Vec::new();
     for node in catalog(&app.orchestrator).await? {
         let mut json = serde_json::to_value(&node.spec).map_err(|error| {
@@ -16,5 +37,5 @@ pub async fn list(State(app): State<Shared>) -> Result<Json<Value>, ApiError> {
         json["stage"] = node.stage.into();
         nodes.push(json);
     }
-    Ok(Json(json!({"nodes": nodes})))
+    Ok(Json(NodeList { nodes }))
 }

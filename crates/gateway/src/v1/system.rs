@@ -2,51 +2,125 @@
 
 use crate::app::Shared;
 use crate::error::ApiError;
+use crate::openapi::failures::{Away, Error};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use comfy_graph::ErrorCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// How the stack is.
+#[derive(Serialize, ToSchema)]
+pub struct System {
+    version: &'static str,
+    services: Vec<Service>,
+    queue: QueueState,
+}
+
+/// A process of the stack.
+#[derive(Serialize, ToSchema)]
+struct Service {
+    name: String,
+    status: ServiceStatus,
+    address: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ServiceStatus {
+    Serving,
+    NotServing,
+    Unreachable,
+}
+
+#[derive(Default, Serialize, ToSchema)]
+struct QueueState {
+    running: u32,
+    pending: u32,
+}
+
+/// How this process is.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    status: &'static str,
+}
 
 /// The services and the queue. An orchestrator that is away is a state to show, not an error.
-pub async fn get(State(app): State<Shared>) -> Json<Value> {
-    let version = env!("CARGO_PKG_VERSION");
-    let gateway = service("gateway", "serving", &app.config.gateway_addr.to_string(), "");
-    let mut services = vec![gateway];
+#[utoipa::path(
+    get,
+    path = "/v1/system",
+    tag = "v1",
+    summary = "Shows the services and the queue.",
+    responses(
+        (status = 200, description = "The answer.", body = System),
+    ),
+)]
+pub async fn get(State(app): State<Shared>) -> Json<System> {
+    let mut services = vec![Service::new("gateway", &app.config.gateway_addr.to_string())];
     let queue = match app.orchestrator.system().await {
         Ok(system) => {
             if !system.services.iter().any(|service| service.name == "orchestrator") {
-                services.push(service("orchestrator", "serving", app.orchestrator.address(), ""));
+                services.push(Service::new("orchestrator", app.orchestrator.address()));
             }
-            services.extend(system.services.iter().map(|state| {
-                let status = if state.serving { "serving" } else { "not_serving" };
-                service(&state.name, status, &state.address, &state.detail)
+            services.extend(system.services.into_iter().map(|state| Service {
+                name: state.name,
+                status: if state.serving { ServiceStatus::Serving } else { ServiceStatus::NotServing },
+                address: state.address,
+                detail: state.detail,
             }));
-            json!({"running": system.running, "pending": system.pending})
+            QueueState { running: system.running, pending: system.pending }
         }
         Err(error) => {
-            services.push(service("orchestrator", "unreachable", app.orchestrator.address(), &error.details));
-            json!({"running": 0, "pending": 0})
+            services.push(Service {
+                status: ServiceStatus::Unreachable,
+                detail: error.details,
+                ..Service::new("orchestrator", app.orchestrator.address())
+            });
+            QueueState::default()
         }
     };
-    Json(json!({"version": version, "services": services, "queue": queue}))
+    Json(System { version: env!("CARGO_PKG_VERSION"), services, queue })
 }
 
-fn service(name: &str, status: &str, address: &str, detail: &str) -> Value {
-    let mut json = json!({"name": name, "status": status, "address": address});
-    if !detail.is_empty() {
-        json["detail"] = detail.into();
+impl Service {
+    fn new(name: &str, address: &str) -> Self {
+        Self {
+            name: name.into(),
+            status: ServiceStatus::Serving,
+            address: address.into(),
+            detail: String::new(),
+        }
     }
-    json
 }
 
 /// The process is alive.
-pub async fn healthz() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "v1",
+    summary = "Says that the process is alive.",
+    responses(
+        (status = 200, description = "The answer.", body = Health),
+    ),
+)]
+pub async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok" })
 }
 
 /// Requests can be served: the orchestrator answers and its events arrive.
-pub async fn readyz(State(app): State<Shared>) -> Result<(StatusCode, Json<Value>), ApiError> {
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "v1",
+    summary = "Says that requests can be served.",
+    responses(
+        (status = 200, description = "The answer.", body = Health),
+        Away<Error>,
+    ),
+)]
+pub async fn readyz(State(app): State<Shared>) -> Result<Json<Health>, ApiError> {
     app.orchestrator.system().await?;
     if !app.hub.is_connected() {
         return Err(ApiError::from_code(
@@ -54,5 +128,5 @@ pub async fn readyz(State(app): State<Shared>) -> Result<(StatusCode, Json<Value
             "the orchestrator's events do not arrive yet",
         ));
     }
-    Ok((StatusCode::OK, Json(json!({"status": "ready"}))))
+    Ok(Json(Health { status: "ready" }))
 }

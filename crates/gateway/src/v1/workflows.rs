@@ -3,35 +3,85 @@
 use crate::app::Shared;
 use crate::comfy::prompt::read_idempotency_key;
 use crate::error::{ApiError, Body, object_or_empty, read_body, read_json};
+use crate::openapi::failures::{Away, Error, KeyReused, TooLarge, Wrong};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use comfy_proto::orchestrator::SubmitWorkflowRequest;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+/// A graph in API format, a drawn workflow, or an object with `prompt` or `workflow`, and `client_id` and `extra_data`.
+#[derive(ToSchema)]
+#[schema(value_type = Object, example = json!({
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+}))]
+pub struct Workflow(
+    #[expect(dead_code, reason = "described here, read by hand: errors name what is wrong")] Value,
+);
+
+/// A job that waits.
+#[derive(Serialize, ToSchema)]
+pub struct Submitted {
+    job_id: String,
+    status: &'static str,
+    /// Its place in the queue.
+    #[schema(value_type = f64)]
+    number: Value,
+    /// What is wrong with nodes that were left out.
+    #[schema(value_type = Object)]
+    node_errors: Value,
+}
 
 const WRAPPER_KEYS: [&str; 4] = ["workflow", "prompt", "client_id", "extra_data"];
 
+#[utoipa::path(
+    post,
+    path = "/v1/workflows",
+    tag = "v1",
+    summary = "Queues a workflow.",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same request, no second job is made.", pattern = "^[!-~]{1,255}$")),
+    request_body = Workflow,
+    responses(
+        (status = 202, description = "The job that was made, or the one that the key names.", body = Submitted),
+        Wrong<Error>, TooLarge<Error>, KeyReused<Error>, Away<Error>,
+    ),
+)]
 pub async fn submit(
     State(app): State<Shared>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<Submitted>), ApiError> {
     let bytes = read_body(body)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let parsed = read_json(Ok(bytes))?;
     let request = read_request(text, &parsed)?;
     let idempotency_key = read_idempotency_key(&headers)?;
     let accepted = app.orchestrator.submit(SubmitWorkflowRequest { idempotency_key, ..request }).await?;
-    let answer = json!({
-        "job_id": accepted.job_id,
-        "status": "queued",
-        "number": crate::comfy::number(accepted.number),
-        "node_errors": object_or_empty(&accepted.node_errors_json),
-    });
+    crate::telemetry::submitted("v1");
+    let answer = Submitted {
+        job_id: accepted.job_id,
+        status: "queued",
+        number: crate::comfy::number(accepted.number),
+        node_errors: object_or_empty(&accepted.node_errors_json),
+    };
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
 /// Turns a UI workflow into the graph that would run.
+#[utoipa::path(
+    post,
+    path = "/v1/workflows/convert",
+    tag = "v1",
+    summary = "Turns a drawn workflow into API format.",
+    request_body = Workflow,
+    responses(
+        (status = 200, description = "The graph.", body = Object),
+        Wrong<Error>, TooLarge<Error>, Away<Error>,
+    ),
+)]
 pub async fn convert(State(app): State<Shared>, body: Body) -> Result<Json<Value>, ApiError> {
     let parsed = read_json(body)?;
     let workflow = wrapped(&parsed).and_then(|wrapper| wrapper.get("workflow")).unwrap_or(&parsed);

@@ -2,7 +2,7 @@
 
 use crate::fake_orchestrator::{Fake, Running};
 use clap::Parser as _;
-use comfy_gateway::Config;
+use comfy_gateway::{Config, Listeners};
 use futures::{SinkExt as _, StreamExt as _};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Gateway {
     pub address: SocketAddr,
+    pub admin: SocketAddr,
     pub orchestrator: Running,
     pub dir: TempDir,
     pub http: reqwest::Client,
@@ -80,10 +81,13 @@ impl Gateway {
         let config = Config::try_parse_from(all).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin_address = admin.local_addr().unwrap();
+        let listeners = Listeners { front: vec![listener], admin: Some(admin) };
         let stop = CancellationToken::new();
         let shutdown = stop.clone().cancelled_owned();
-        tokio::spawn(async move { comfy_gateway::run(config, vec![listener], shutdown).await.unwrap() });
-        Self { address, orchestrator, dir, http: reqwest::Client::new(), stop }
+        tokio::spawn(async move { comfy_gateway::run(config, listeners, shutdown).await.unwrap() });
+        Self { address, admin: admin_address, orchestrator, dir, http: reqwest::Client::new(), stop }
     }
 
     pub async fn until_ready(&self) {
@@ -138,8 +142,12 @@ impl Gateway {
 
     /// Sends bytes as they are and returns the whole answer: clients tidy paths up before they send them.
     pub async fn raw(&self, head: &str) -> String {
+        self.raw_request(&format!("{head}\r\nConnection: close\r\n\r\n")).await
+    }
+
+    /// The same with a body, and with whatever else a request has.
+    pub async fn raw_request(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{head}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         within(stream.read_to_end(&mut answer)).await.unwrap();

@@ -22,6 +22,8 @@ async fn the_page_is_served_or_missed_in_words() {
         let response = gateway.http.get(gateway.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         assert_eq!(response.headers()["cache-control"], "no-cache", "{path}");
+        assert_eq!(response.headers()["x-frame-options"], "SAMEORIGIN", "{path}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(response.text().await.unwrap(), content);
     }
     assert_eq!(gateway.get("/assets/nosuch.js").await.0, 404);
@@ -88,7 +90,7 @@ async fn it_listens_on_both_addresses_and_stops_with_open_streams() {
         [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
     let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(comfy_gateway::run(config, listeners.into(), async {
+    let server = tokio::spawn(comfy_gateway::run(config, Vec::from(listeners), async {
         let _ = stopped.await;
     }));
     let mut streams = Vec::new();

@@ -40,6 +40,10 @@ async fn bad_input_is_explained_and_later_jobs_run() -> anyhow::Result<()> {
         .await?;
     refused(&cluster, &with(&["4", "inputs", "ckpt_name"], json!("../../etc/passwd")), "passwd").await?;
     refused(&cluster, &with(&["3", "inputs", "cfg"], json!("nan")), "cfg").await?;
+    let inputs = json!({"width": 8, "height": 8, "batch_size": 1, "color": 0});
+    let node = json!({"class_type": "EmptyImage", "inputs": inputs});
+    let many: serde_json::Map<_, _> = (0..10_001).map(|id: u32| (id.to_string(), node.clone())).collect();
+    refused(&cluster, &Value::Object(many), "at most 10000").await?;
     refused(&cluster, &with(&["3", "inputs", "latent_image"], json!(["3", 0])), "cycle").await?;
     refused(&cluster, &with(&["9", "inputs", "images"], json!(["5", 0])), "return_type_mismatch").await?;
     refused(&cluster, &with(&["9", "inputs", "images"], json!(["77", 0])), "77").await?;

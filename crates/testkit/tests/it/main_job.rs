@@ -56,6 +56,13 @@ async fn both_formats_and_both_apis_give_the_same_pixels() -> anyhow::Result<()>
     assert_eq!(from_ui[..4], *b"\x89PNG");
     let workflow: Value = serde_json::from_str(&text_chunk(&from_ui, "workflow").expect("a workflow chunk"))?;
     assert_eq!(workflow, ui, "the picture holds the workflow it was drawn from");
+    // ComfyUI's route takes the drawn workflow too, as a prompt and as it is.
+    for body in [json!({"prompt": ui}), ui.clone()] {
+        let (status, accepted) = client::post(&cluster, "/prompt", &body).await?;
+        assert_eq!((status, &accepted["node_errors"]), (200, &json!({})), "{accepted}");
+        let job = accepted["prompt_id"].as_str().expect("an accepted prompt has an id");
+        assert_eq!(pixels(&client::picture(&cluster, job).await?), pixels(&from_ui));
+    }
 
     // The graph that the picture holds can be run as it is, by a script that knows only ComfyUI.
     let graph: Value = serde_json::from_str(&text_chunk(&from_ui, "prompt").expect("a prompt chunk"))?;
