@@ -102,22 +102,26 @@ impl WithSimd for Task<'_> {
         let panels = queries.div_ceil(width);
         // Of a panel: its queries, its sums, the largest score and the total weight of each query.
         let state = 2 * depth * width + 2 * width;
-        with_scratch(panels * state + KEYS * width, |scratch| {
-            let (states, scores) = scratch.split_at_mut(panels * state);
-            for (panel, state) in states.chunks_exact_mut(state).enumerate() {
-                self.open(state, depth, width, panel * width, queries);
-            }
-            let seen = if causal { keys.min(self.first + queries) } else { keys };
-            for key in (0..seen).step_by(KEYS) {
-                let count = KEYS.min(seen - key);
+        with_scratch(
+            panels * state + KEYS * width,
+            #[inline(always)]
+            |scratch: &mut [f32]| {
+                let (states, scores) = scratch.split_at_mut(panels * state);
                 for (panel, state) in states.chunks_exact_mut(state).enumerate() {
-                    self.pass(simd, state, &mut scores[..count * width], key, self.first + panel * width);
+                    self.open(state, depth, width, panel * width, queries);
                 }
-            }
-            for (panel, state) in states.chunks_exact(state).enumerate() {
-                self.close(state, depth, width, panel * width, queries);
-            }
-        });
+                let seen = if causal { keys.min(self.first + queries) } else { keys };
+                for key in (0..seen).step_by(KEYS) {
+                    let count = KEYS.min(seen - key);
+                    for (panel, state) in states.chunks_exact_mut(state).enumerate() {
+                        self.pass(simd, state, &mut scores[..count * width], key, self.first + panel * width);
+                    }
+                }
+                for (panel, state) in states.chunks_exact(state).enumerate() {
+                    self.close(state, depth, width, panel * width, queries);
+                }
+            },
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
 use crate::storage::contiguous;
+use crate::vectors::splat;
 
 const ROUND: f32 = 12_582_912.0;
 const LN2_HIGH: f32 = 0.693_359_4;
@@ -35,19 +36,18 @@ pub(crate) fn exp(x: f32) -> f32 {
 /// As [`exp`] for a whole vector of values that are not above zero.
 #[inline(always)]
 pub(crate) fn exp_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let value = |x: f32| simd.splat_f32s(x);
     // In this order a NaN in `x` stays one.
-    let x = simd.select_f32s(simd.less_than_f32s(x, value(-87.0)), value(-87.0), x);
-    let shifted = simd.mul_add_e_f32s(x, value(std::f32::consts::LOG2_E), value(ROUND));
-    let n = simd.sub_f32s(shifted, value(ROUND));
-    let r = simd.mul_add_e_f32s(n, value(-LN2_HIGH), x);
-    let r = simd.mul_add_e_f32s(n, value(-LN2_LOW), r);
-    let p = simd.mul_add_e_f32s(value(1.987_569_2e-4), r, value(1.398_199_9e-3));
-    let p = simd.mul_add_e_f32s(p, r, value(8.333_452e-3));
-    let p = simd.mul_add_e_f32s(p, r, value(4.166_579_6e-2));
-    let p = simd.mul_add_e_f32s(p, r, value(1.666_666_6e-1));
-    let p = simd.mul_add_e_f32s(p, r, value(0.5));
-    let p = simd.add_f32s(simd.mul_add_e_f32s(p, simd.mul_f32s(r, r), r), value(1.0));
+    let x = simd.select_f32s(simd.less_than_f32s(x, splat(simd, -87.0)), splat(simd, -87.0), x);
+    let shifted = simd.mul_add_e_f32s(x, splat(simd, std::f32::consts::LOG2_E), splat(simd, ROUND));
+    let n = simd.sub_f32s(shifted, splat(simd, ROUND));
+    let r = simd.mul_add_e_f32s(n, splat(simd, -LN2_HIGH), x);
+    let r = simd.mul_add_e_f32s(n, splat(simd, -LN2_LOW), r);
+    let p = simd.mul_add_e_f32s(splat(simd, 1.987_569_2e-4), r, splat(simd, 1.398_199_9e-3));
+    let p = simd.mul_add_e_f32s(p, r, splat(simd, 8.333_452e-3));
+    let p = simd.mul_add_e_f32s(p, r, splat(simd, 4.166_579_6e-2));
+    let p = simd.mul_add_e_f32s(p, r, splat(simd, 1.666_666_6e-1));
+    let p = simd.mul_add_e_f32s(p, r, splat(simd, 0.5));
+    let p = simd.add_f32s(simd.mul_add_e_f32s(p, simd.mul_f32s(r, r), r), splat(simd, 1.0));
     // 127 moves the exponent of one there; the bits of ROUND below it are zero, so adding both at once is exact.
     let bias = simd.splat_u32s(127u32.wrapping_sub(ROUND.to_bits()));
     let exponent = simd.add_u32s(simd.transmute_u32s_f32s(shifted), bias);

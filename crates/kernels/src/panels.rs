@@ -71,12 +71,7 @@ impl Panels {
 
     /// Some rows of a panel in f32, in `scratch` if they are not held so.
     #[inline]
-    pub(crate) fn rows<'a>(
-        &'a self,
-        panel: usize,
-        rows: Range<usize>,
-        scratch: &'a mut [f32],
-    ) -> &'a [f32] {
+    pub(crate) fn rows<'a>(&'a self, panel: usize, rows: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
         let start = (panel * self.depth + rows.start) * self.width;
         let range = start..start + rows.len() * self.width;
         match &self.values {

@@ -110,36 +110,40 @@ impl WithSimd for BlockTask<'_> {
         let tile = self.block.rows * width;
         let steps = depth.div_ceil(DEPTH).max(1);
         let step = depth.div_ceil(steps);
-        with_scratch(step * width + halves * self.panels.len() * tile, |scratch| {
-            let (unpacked, tiles) = scratch.split_at_mut(step * width);
-            for from in (0..depth.max(1)).step_by(step.max(1)) {
-                let part = from..(from + step).min(depth);
-                for (panel, tile) in self.stacked().zip(tiles.chunks_exact_mut(tile)) {
-                    let weights = self.product.panels.rows(panel, part.clone(), unpacked);
-                    let start = match self.product.bias {
-                        _ if from > 0 => Start::Out,
-                        Some(bias) => Start::Bias(bias[panel * width..][..width].as_ptr()),
-                        None => Start::Zero,
-                    };
-                    let x = &self.block.x[..self.block.rows * depth];
-                    let rows = Rows {
-                        count: self.block.rows,
-                        depth: part.len(),
-                        panel: weights.as_ptr(),
-                        x: x[from..].as_ptr(),
-                        x_row: depth,
-                        x_step: 1,
-                        out: tile.as_mut_ptr(),
-                        out_row: width,
-                        start,
-                    };
-                    // SAFETY: the block holds `rows` rows of `depth` values, the panel `part` rows of `width`, the tile
-                    // `rows` rows of `width`; the tile is this thread's own.
-                    unsafe { rows.run(simd) };
+        with_scratch(
+            step * width + halves * self.panels.len() * tile,
+            #[inline(always)]
+            |scratch: &mut [f32]| {
+                let (unpacked, tiles) = scratch.split_at_mut(step * width);
+                for from in (0..depth.max(1)).step_by(step.max(1)) {
+                    let part = from..(from + step).min(depth);
+                    for (panel, tile) in self.stacked().zip(tiles.chunks_exact_mut(tile)) {
+                        let weights = self.product.panels.rows(panel, part.clone(), unpacked);
+                        let start = match self.product.bias {
+                            _ if from > 0 => Start::Out,
+                            Some(bias) => Start::Bias(bias[panel * width..][..width].as_ptr()),
+                            None => Start::Zero,
+                        };
+                        let x = &self.block.x[..self.block.rows * depth];
+                        let rows = Rows {
+                            count: self.block.rows,
+                            depth: part.len(),
+                            panel: weights.as_ptr(),
+                            x: x[from..].as_ptr(),
+                            x_row: depth,
+                            x_step: 1,
+                            out: tile.as_mut_ptr(),
+                            out_row: width,
+                            start,
+                        };
+                        // SAFETY: the block holds `rows` rows of `depth` values, the panel `part` rows of `width`, the tile
+                        // `rows` rows of `width`; the tile is this thread's own.
+                        unsafe { rows.run(simd) };
+                    }
                 }
-            }
-            self.finish(tiles, tile);
-        });
+                self.finish(tiles, tile);
+            },
+        );
     }
 }
 
@@ -148,7 +152,8 @@ impl BlockTask<'_> {
     #[inline(always)]
     fn stacked(&self) -> impl Iterator<Item = usize> {
         let half = self.product.panels.count() / 2;
-        let gates = matches!(self.product.finish, Finish::Gate).then(|| self.panels.clone().map(move |p| p + half));
+        let gates =
+            matches!(self.product.finish, Finish::Gate).then(|| self.panels.clone().map(move |p| p + half));
         self.panels.clone().chain(gates.into_iter().flatten())
     }
 

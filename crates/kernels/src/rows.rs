@@ -37,9 +37,7 @@ impl Rows {
     #[inline(always)]
     pub(crate) unsafe fn run<S: Simd>(self, simd: S) {
         // SAFETY: passed on to the caller.
-        unsafe {
-            if self.x_step == 1 { self.tiles::<S, true>(simd) } else { self.tiles::<S, false>(simd) }
-        }
+        unsafe { if self.x_step == 1 { self.tiles::<S, true>(simd) } else { self.tiles::<S, false>(simd) } }
     }
 
     #[inline(always)]
@@ -72,21 +70,20 @@ impl Rows {
         let lanes = S::F32_LANES;
         // SAFETY: as for `run`.
         unsafe {
-            let load = |from: *const f32| from.cast::<S::f32s>().read_unaligned();
             let mut sums = [[simd.splat_f32s(0.0); 2]; N];
             match self.start {
                 Start::Zero => {}
-                Start::Bias(bias) => sums = [[load(bias), load(bias.add(lanes))]; N],
+                Start::Bias(bias) => sums = [[read::<S>(bias), read::<S>(bias.add(lanes))]; N],
                 Start::Out => {
                     for (j, sums) in sums.iter_mut().enumerate() {
                         let from = self.out.add(j * self.out_row);
-                        *sums = [load(from), load(from.add(lanes))];
+                        *sums = [read::<S>(from), read::<S>(from.add(lanes))];
                     }
                 }
             }
             let (mut panel, mut x) = (self.panel, self.x);
             for _ in 0..self.depth {
-                let columns = [load(panel), load(panel.add(lanes))];
+                let columns = [read::<S>(panel), read::<S>(panel.add(lanes))];
                 for (j, sums) in sums.iter_mut().enumerate() {
                     let value = simd.splat_f32s(*x.add(j * self.x_row));
                     sums[0] = simd.mul_add_e_f32s(columns[0], value, sums[0]);
@@ -105,4 +102,12 @@ impl Rows {
             self.count -= N;
         }
     }
+}
+
+/// # Safety
+/// A whole vector must lie at `from`.
+#[inline(always)]
+unsafe fn read<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: passed on to the caller.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
 }

@@ -32,6 +32,7 @@ thread_local! {
 }
 
 /// Lends a thread's own buffer of at least `count` values, whatever they are.
+#[inline(always)]
 pub(crate) fn with_scratch<R>(count: usize, run: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = SCRATCH.take();
     if buffer.len() < count {

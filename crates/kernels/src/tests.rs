@@ -35,7 +35,8 @@ fn innermost(x: &Tensor) -> Tensor {
 /// Differences are relative to the largest value, as rounding errors of sums are.
 fn check(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
-    let largest = |x: &Tensor| x.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
+    let largest =
+        |x: &Tensor| x.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
     let worst = largest(&(long(found) - long(expected)).unwrap());
     let size = largest(&long(expected)).max(1.0);
     assert!(worst <= tolerance * size, "{what}: {worst} of {size}");
@@ -205,7 +206,8 @@ fn threads_and_batches_change_no_bits() {
             let y = layer.forward(x, Addend::Nothing).unwrap();
             let rows = x.flatten_from(2).unwrap().transpose(1, 2).unwrap();
             let q = linear.forward_geglu(&rows).unwrap();
-            let attended = q.apply_op3_no_bwd(&rows, &rows, &FusedAttention { heads: 4, causal: false }).unwrap();
+            let attended =
+                q.apply_op3_no_bwd(&rows, &rows, &FusedAttention { heads: 4, causal: false }).unwrap();
             let normed = FusedGroupNorm { groups: 8, eps: 1e-5, silu: true }.forward(x, &w, &b).unwrap();
             [y, attended, normed]
         })
@@ -225,7 +227,8 @@ fn threads_and_batches_change_no_bits() {
 
 #[test]
 fn wrong_shapes_are_refused() {
-    let conv = PackedConv::new(&wave(&[4, 3, 5, 5], 0.0), &wave(&[4], 0.0), ConvSizes { stride: 1, padding: 0 });
+    let conv =
+        PackedConv::new(&wave(&[4, 3, 5, 5], 0.0), &wave(&[4], 0.0), ConvSizes { stride: 1, padding: 0 });
     let conv = conv.unwrap();
     assert!(conv.forward(&wave(&[1, 3, 2, 2], 0.0), Addend::Nothing).is_err());
     assert!(conv.forward(&wave(&[1, 2, 8, 8], 0.0), Addend::Nothing).is_err());

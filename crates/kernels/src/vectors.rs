@@ -23,3 +23,15 @@ pub(crate) fn store<S: Simd>(simd: S, to: &mut [f32], value: S::f32s) {
         simd.partial_store_f32s(to, value);
     }
 }
+
+/// One value in every place.
+#[inline(always)]
+pub(crate) fn splat<S: Simd>(simd: S, value: f32) -> S::f32s {
+    simd.splat_f32s(value)
+}
+
+/// `a * b + c`, rounded once where the machine can.
+#[inline(always)]
+pub(crate) fn fma<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    simd.mul_add_e_f32s(a, b, c)
+}

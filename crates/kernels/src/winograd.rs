@@ -12,7 +12,7 @@ use crate::conv::Extents;
 use crate::panels::{Panels, padded};
 use crate::rows::{Rows, Start};
 use crate::task::{Shared, panel_width, with_scratch};
-use crate::vectors::{load as load_vector, store as store_vector};
+use crate::vectors::{fma, load, splat, store};
 
 /// Pixels of a result tile along a side, and of the input that it sees.
 const TILE: usize = 4;
@@ -71,7 +71,15 @@ impl Winograd {
             let to = Shared::new(&mut seen);
             (0..tiles).into_par_iter().with_min_len(2).for_each(|tile| {
                 let place = grid.place(first + tile);
-                let task = Transform { x, channels: self.inputs, place, grid, to, offset: tile * self.inputs, point };
+                let task = Transform {
+                    x,
+                    channels: self.inputs,
+                    place,
+                    grid,
+                    to,
+                    offset: tile * self.inputs,
+                    point,
+                };
                 self.panels.arch.dispatch(task);
             });
             let count = self.panels.count();
@@ -118,49 +126,48 @@ impl Grid {
 /// `B^T` of one line of six values.
 #[inline(always)]
 fn input_line<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
-    let value = |x: f32| simd.splat_f32s(x);
-    let fma = |a, b, c| simd.mul_add_e_f32s(a, b, c);
-    let (product, sum) = (value(A2 * B2), value(-(A2 + B2)));
-    let even_a = fma(d[2], value(-B2), d[4]);
-    let odd_a = simd.mul_f32s(fma(d[1], value(-B2), d[3]), value(A));
-    let even_b = fma(d[2], value(-A2), d[4]);
-    let odd_b = simd.mul_f32s(fma(d[1], value(-A2), d[3]), value(B));
+    let (product, sum) = (splat(simd, A2 * B2), splat(simd, -(A2 + B2)));
+    let even_a = fma(simd, d[2], splat(simd, -B2), d[4]);
+    let odd_a = simd.mul_f32s(fma(simd, d[1], splat(simd, -B2), d[3]), splat(simd, A));
+    let even_b = fma(simd, d[2], splat(simd, -A2), d[4]);
+    let odd_b = simd.mul_f32s(fma(simd, d[1], splat(simd, -A2), d[3]), splat(simd, B));
     [
-        fma(d[0], product, fma(d[2], sum, d[4])),
+        fma(simd, d[0], product, fma(simd, d[2], sum, d[4])),
         simd.add_f32s(even_a, odd_a),
         simd.sub_f32s(even_a, odd_a),
         simd.add_f32s(even_b, odd_b),
         simd.sub_f32s(even_b, odd_b),
-        fma(d[1], product, fma(d[3], sum, d[5])),
+        fma(simd, d[1], product, fma(simd, d[3], sum, d[5])),
     ]
+}
+
+/// A line of three weights at a point and at its negative.
+#[inline(always)]
+fn weight_sides<S: Simd>(simd: S, g: [S::f32s; 3], point: f32, factor: f32) -> [S::f32s; 2] {
+    let sum = fma(simd, g[2], splat(simd, point * point), g[0]);
+    let even = simd.mul_f32s(sum, splat(simd, factor));
+    let odd = simd.mul_f32s(g[1], splat(simd, point * factor));
+    [simd.add_f32s(even, odd), simd.sub_f32s(even, odd)]
 }
 
 /// `G` of one line of three weights.
 #[inline(always)]
 fn weight_line<S: Simd>(simd: S, g: [S::f32s; 3]) -> [S::f32s; 6] {
-    let value = |x: f32| simd.splat_f32s(x);
-    let side = |point: f32, factor: f32| {
-        let even = simd.mul_f32s(simd.mul_add_e_f32s(g[2], value(point * point), g[0]), value(factor));
-        let odd = simd.mul_f32s(g[1], value(point * factor));
-        [simd.add_f32s(even, odd), simd.sub_f32s(even, odd)]
-    };
-    let [a, minus_a] = side(A, 1.0 / (2.0 * A2 * (A2 - B2)));
-    let [b, minus_b] = side(B, 1.0 / (2.0 * B2 * (B2 - A2)));
-    [simd.mul_f32s(g[0], value(1.0 / (A2 * B2))), a, minus_a, b, minus_b, g[2]]
+    let [a, minus_a] = weight_sides(simd, g, A, 1.0 / (2.0 * A2 * (A2 - B2)));
+    let [b, minus_b] = weight_sides(simd, g, B, 1.0 / (2.0 * B2 * (B2 - A2)));
+    [simd.mul_f32s(g[0], splat(simd, 1.0 / (A2 * B2))), a, minus_a, b, minus_b, g[2]]
 }
 
 /// `A^T` of one line of six sums.
 #[inline(always)]
 fn output_line<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
-    let value = |x: f32| simd.splat_f32s(x);
-    let fma = |a, b, c| simd.mul_add_e_f32s(a, b, c);
     let (even_a, odd_a) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
     let (even_b, odd_b) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
     [
         simd.add_f32s(m[0], simd.add_f32s(even_a, even_b)),
-        fma(odd_a, value(A), simd.mul_f32s(odd_b, value(B))),
-        fma(even_a, value(A2), simd.mul_f32s(even_b, value(B2))),
-        fma(odd_a, value(A * A2), fma(odd_b, value(B * B2), m[5])),
+        fma(simd, odd_a, splat(simd, A), simd.mul_f32s(odd_b, splat(simd, B))),
+        fma(simd, even_a, splat(simd, A2), simd.mul_f32s(even_b, splat(simd, B2))),
+        fma(simd, odd_a, splat(simd, A * A2), fma(simd, odd_b, splat(simd, B * B2), m[5])),
     ]
 }
 
@@ -193,34 +200,42 @@ impl WithSimd for Transform<'_> {
 }
 
 impl Transform<'_> {
+    /// Reads a line of what the tile sees; one pixel of the padding lies before the tile.
+    #[inline(always)]
+    fn line<S: Simd>(&self, simd: S, i: usize, channel: usize, count: usize) -> [S::f32s; SEEN] {
+        let Extents { height, width, .. } = self.grid.extents;
+        let mut seen = [splat(simd, 0.0); SEEN];
+        let y = (self.place.line + i).wrapping_sub(1);
+        if y < height {
+            let line = (self.place.image * height + y) * width;
+            for (j, seen) in seen.iter_mut().enumerate() {
+                let x = (self.place.column + j).wrapping_sub(1);
+                if x < width {
+                    *seen = load(simd, &self.x[(line + x) * self.channels + channel..][..count]);
+                }
+            }
+        }
+        seen
+    }
+
     /// Transforms some channels, at most a vector of them.
     #[inline(always)]
     fn columns<S: Simd>(&self, simd: S, channel: usize, count: usize) {
-        let Extents { height, width, .. } = self.grid.extents;
-        let Place { image, line, column } = self.place;
         let zero = simd.splat_f32s(0.0);
-        let load = |i: usize, j: usize| {
-            // One pixel of the padding lies before the tile.
-            let (y, x) = ((line + i).wrapping_sub(1), (column + j).wrapping_sub(1));
-            if y >= height || x >= width {
-                return zero;
-            }
-            let from = ((image * height + y) * width + x) * self.channels + channel;
-            load_vector(simd, &self.x[from..][..count])
-        };
         let mut lines = [[zero; SEEN]; SEEN];
         for (i, line) in lines.iter_mut().enumerate() {
-            *line = input_line(simd, std::array::from_fn(|j| load(i, j)));
+            *line = input_line(simd, self.line(simd, i, channel, count));
         }
         for j in 0..SEEN {
-            let column = input_line(simd, std::array::from_fn(|i| lines[i][j]));
-            for (i, value) in column.into_iter().enumerate() {
+            let [a, b, c, d, e, f] = &lines;
+            let column = input_line(simd, [a[j], b[j], c[j], d[j], e[j], f[j]]);
+            for (i, &value) in column.iter().enumerate() {
                 // SAFETY: each tile has places of its own, `offset + channel + count` lies within a point.
                 let to = unsafe {
                     let to = self.to.at((i * SEEN + j) * self.point + self.offset + channel);
                     std::slice::from_raw_parts_mut(to, count)
                 };
-                store_vector(simd, to, value);
+                store(simd, to, value);
             }
         }
     }
@@ -257,44 +272,49 @@ impl WithSimd for Multiply<'_> {
         let sums_row = group * width;
         let sums_point = tiles * sums_row + 16;
         let [unpacked, weights] = [9 * DEPTH * width, group * POINTS * weight_point];
-        with_scratch(unpacked + weights + POINTS * sums_point, |scratch| {
-            let (unpacked, rest) = scratch.split_at_mut(unpacked);
-            let (weights, sums) = rest.split_at_mut(weights);
-            for from in (0..inputs).step_by(DEPTH) {
-                let depth = DEPTH.min(inputs - from);
-                for (g, weights) in weights.chunks_exact_mut(POINTS * weight_point).enumerate() {
-                    let rows = 9 * from..9 * (from + depth);
-                    let taps = self.layer.panels.rows(self.panels[0] + g, rows, unpacked);
-                    transform_weights(simd, taps, weights, weight_point);
-                }
-                for point in 0..POINTS {
-                    for g in 0..group {
-                        let panel = &weights[(g * POINTS + point) * weight_point..][..depth * width];
-                        let x = &self.seen.values[point * self.seen.point..][..tiles * inputs];
-                        let out = &mut sums[point * sums_point..][..tiles * sums_row];
-                        let rows = Rows {
-                            count: tiles,
-                            depth,
-                            panel: panel.as_ptr(),
-                            x: x[from..].as_ptr(),
-                            x_row: inputs,
-                            x_step: 1,
-                            out: out[g * width..].as_mut_ptr(),
-                            out_row: sums_row,
-                            start: if from == 0 { Start::Zero } else { Start::Out },
-                        };
-                        // SAFETY: the slices above hold `tiles` rows of `inputs` values from `from` on, a panel of
-                        // `depth` rows and `tiles` rows of sums.
-                        unsafe { rows.run(simd) };
+        let size = unpacked + weights + POINTS * sums_point;
+        with_scratch(
+            size,
+            #[inline(always)]
+            |scratch: &mut [f32]| {
+                let (unpacked, rest) = scratch.split_at_mut(unpacked);
+                let (weights, sums) = rest.split_at_mut(weights);
+                for from in (0..inputs).step_by(DEPTH) {
+                    let depth = DEPTH.min(inputs - from);
+                    for (g, weights) in weights.chunks_exact_mut(POINTS * weight_point).enumerate() {
+                        let rows = 9 * from..9 * (from + depth);
+                        let taps = self.layer.panels.rows(self.panels[0] + g, rows, unpacked);
+                        transform_weights(simd, taps, weights, weight_point);
+                    }
+                    for point in 0..POINTS {
+                        for g in 0..group {
+                            let panel = &weights[(g * POINTS + point) * weight_point..][..depth * width];
+                            let x = &self.seen.values[point * self.seen.point..][..tiles * inputs];
+                            let out = &mut sums[point * sums_point..][..tiles * sums_row];
+                            let rows = Rows {
+                                count: tiles,
+                                depth,
+                                panel: panel.as_ptr(),
+                                x: x[from..].as_ptr(),
+                                x_row: inputs,
+                                x_step: 1,
+                                out: out[g * width..].as_mut_ptr(),
+                                out_row: sums_row,
+                                start: if from == 0 { Start::Zero } else { Start::Out },
+                            };
+                            // SAFETY: the slices above hold `tiles` rows of `inputs` values from `from` on, a panel of
+                            // `depth` rows and `tiles` rows of sums.
+                            unsafe { rows.run(simd) };
+                        }
                     }
                 }
-            }
-            for tile in 0..tiles {
-                for column in (0..sums_row).step_by(S::F32_LANES) {
-                    self.finish(simd, sums, [sums_point, tile * sums_row + column], tile, column);
+                for tile in 0..tiles {
+                    for column in (0..sums_row).step_by(S::F32_LANES) {
+                        self.finish(simd, sums, [sums_point, tile * sums_row + column], tile, column);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -305,14 +325,35 @@ fn transform_weights<S: Simd>(simd: S, taps: &[f32], to: &mut [f32], point: usiz
     let width = 2 * lanes;
     for (channel, taps) in taps.chunks_exact(9 * width).enumerate() {
         for half in [0, lanes] {
-            let load = |tap: usize| load_vector(simd, &taps[tap * width + half..][..lanes]);
-            let lines: [[S::f32s; SEEN]; 3] =
-                std::array::from_fn(|i| weight_line(simd, std::array::from_fn(|j| load(3 * i + j))));
+            let a = weight_line(
+                simd,
+                [
+                    load(simd, &taps[0 * width + half..]),
+                    load(simd, &taps[1 * width + half..]),
+                    load(simd, &taps[2 * width + half..]),
+                ],
+            );
+            let b = weight_line(
+                simd,
+                [
+                    load(simd, &taps[3 * width + half..]),
+                    load(simd, &taps[4 * width + half..]),
+                    load(simd, &taps[5 * width + half..]),
+                ],
+            );
+            let c = weight_line(
+                simd,
+                [
+                    load(simd, &taps[6 * width + half..]),
+                    load(simd, &taps[7 * width + half..]),
+                    load(simd, &taps[8 * width + half..]),
+                ],
+            );
             for j in 0..SEEN {
-                let column = weight_line(simd, std::array::from_fn(|i| lines[i][j]));
-                for (i, value) in column.into_iter().enumerate() {
+                let column = weight_line(simd, [a[j], b[j], c[j]]);
+                for (i, &value) in column.iter().enumerate() {
                     let to = &mut to[(i * SEEN + j) * point + channel * width + half..][..lanes];
-                    store_vector(simd, to, value);
+                    store(simd, to, value);
                 }
             }
         }
@@ -339,28 +380,32 @@ impl Multiply<'_> {
         let used = lanes.min(outputs - channel);
         let Extents { height, width, .. } = self.grid.extents;
         let place = self.grid.place(self.seen.first + tile);
-        let mut bias = load_vector(simd, &self.layer.bias[channel..][..lanes]);
+        let mut bias = load(simd, &self.layer.bias[channel..][..lanes]);
         if let Some(more) = self.addends[0] {
             let more = &more[place.image * outputs + channel..][..used];
-            bias = simd.add_f32s(bias, load_vector(simd, more));
+            bias = simd.add_f32s(bias, load(simd, more));
         }
-        let load = |i: usize, j: usize| {
-            load_vector(simd, &sums[(i * SEEN + j) * point + offset..][..lanes])
-        };
-        let lines: [[S::f32s; TILE]; SEEN] =
-            std::array::from_fn(|i| output_line(simd, std::array::from_fn(|j| load(i, j))));
+        let mut lines = [[bias; TILE]; SEEN];
+        for (i, line) in lines.iter_mut().enumerate() {
+            let mut m = [bias; SEEN];
+            for (j, m) in m.iter_mut().enumerate() {
+                *m = load(simd, &sums[(i * SEEN + j) * point + offset..]);
+            }
+            *line = output_line(simd, m);
+        }
         for j in 0..TILE.min(width - place.column) {
-            let column = output_line(simd, std::array::from_fn(|i| lines[i][j]));
-            for (i, value) in column.into_iter().enumerate().take(TILE.min(height - place.line)) {
+            let [a, b, c, d, e, f] = &lines;
+            let column = output_line(simd, [a[j], b[j], c[j], d[j], e[j], f[j]]);
+            for (i, &value) in column.iter().enumerate().take(TILE.min(height - place.line)) {
                 let (line, column) = (place.line + i, place.column + j);
                 let at = ((place.image * height + line) * width + column) * outputs + channel;
                 let mut value = simd.add_f32s(value, bias);
                 if let Some(more) = self.addends[1] {
-                    value = simd.add_f32s(value, load_vector(simd, &more[at..][..used]));
+                    value = simd.add_f32s(value, load(simd, &more[at..][..used]));
                 }
                 // SAFETY: pixels of a tile and channels of a panel belong to one task, and lie in the result.
                 let to = unsafe { std::slice::from_raw_parts_mut(self.y.at(at), used) };
-                store_vector(simd, to, value);
+                store(simd, to, value);
             }
         }
     }
