@@ -5,7 +5,9 @@
 use std::time::Instant;
 
 use candle_core::{Device, Result, Tensor};
-use comfy_kernels::{Addend, ConvSizes, FusedAttention, FusedGroupNorm, FusedLayerNorm, PackedConv, PackedLinear};
+use comfy_kernels::{
+    Addend, ConvSizes, FusedAttention, FusedGroupNorm, FusedLayerNorm, PackedConv, PackedLinear,
+};
 
 fn wave(shape: &[usize]) -> Tensor {
     let count = shape.iter().product::<usize>();
@@ -32,22 +34,30 @@ fn time(what: &str, flops: f64, run: impl Fn() -> Result<Tensor>) -> Result<()> 
 
 fn main() -> Result<()> {
     let threads = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(candle_core::Error::wrap)?;
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(candle_core::Error::wrap)?;
     pool.install(all)
 }
 
 fn all() -> Result<()> {
-    for (inputs, outputs, side) in [(320, 320, 64), (640, 640, 32), (1280, 1280, 16), (2560, 1280, 8), (960, 320, 64)] {
+    for (inputs, outputs, side) in
+        [(320, 320, 64), (640, 640, 32), (1280, 1280, 16), (2560, 1280, 8), (960, 320, 64)]
+    {
         let x = wave(&[2, side, side, inputs]).permute((0, 3, 1, 2))?;
         let w = wave(&[outputs, inputs, 3, 3]);
         let w = w.to_dtype(candle_core::DType::F16)?.to_dtype(candle_core::DType::F32)?;
         let layer = PackedConv::new(&w, &wave(&[outputs]), ConvSizes { stride: 1, padding: 1 })?;
         let flops = 2.0 * 9.0 * (inputs * outputs * side * side * 2) as f64;
-        time(&format!("conv 3x3 {inputs}->{outputs} at {side}"), flops, || layer.forward(&x, Addend::Nothing))?;
+        time(&format!("conv 3x3 {inputs}->{outputs} at {side}"), flops, || {
+            layer.forward(&x, Addend::Nothing)
+        })?;
     }
-    for (rows, inputs, outputs) in [(4096, 320, 320), (4096, 320, 2560), (1024, 640, 640), (256, 1280, 10240), (64, 5120, 1280)] {
+    for (rows, inputs, outputs) in
+        [(4096, 320, 320), (4096, 320, 2560), (1024, 640, 640), (256, 1280, 10240), (64, 5120, 1280)]
+    {
         let x = wave(&[2, rows, inputs]);
-        let w = wave(&[outputs, inputs]).to_dtype(candle_core::DType::F16)?.to_dtype(candle_core::DType::F32)?;
+        let w =
+            wave(&[outputs, inputs]).to_dtype(candle_core::DType::F16)?.to_dtype(candle_core::DType::F32)?;
         let layer = PackedLinear::new(&w, Some(&wave(&[outputs])))?;
         let flops = 2.0 * (2 * rows * inputs * outputs) as f64;
         time(&format!("linear {inputs}->{outputs} of {rows}"), flops, || layer.forward(&x))?;
@@ -63,7 +73,9 @@ fn all() -> Result<()> {
     }
     let x = wave(&[2, 64, 64, 320]).permute((0, 3, 1, 2))?;
     let (w, b) = (wave(&[320]), wave(&[320]));
-    time("group norm, silu, 320 at 64", 0.0, || FusedGroupNorm { groups: 32, eps: 1e-5, silu: true }.forward(&x, &w, &b))?;
+    time("group norm, silu, 320 at 64", 0.0, || {
+        FusedGroupNorm { groups: 32, eps: 1e-5, silu: true }.forward(&x, &w, &b)
+    })?;
     let x = wave(&[2, 4096, 320]);
     time("layer norm, 320 of 4096", 0.0, || x.apply_op3_no_bwd(&w, &b, &FusedLayerNorm { eps: 1e-5 }))
 }

@@ -63,7 +63,8 @@ fn add(h: Tensor, signal: Option<&Tensor>) -> Result<Tensor> {
     if !fits {
         return Err(unfit(h.dims(), signal.dims()));
     }
-    Ok(h.broadcast_add(&signal.to_dtype(h.dtype())?)?)
+    let signal = signal.to_dtype(h.dtype())?;
+    if h.dims() == signal.dims() { super::maps::add(&h, &signal) } else { Ok(h.broadcast_add(&signal)?) }
 }
 
 fn unfit(features: &[usize], signal: &[usize]) -> Error {
