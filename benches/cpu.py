@@ -58,8 +58,8 @@ def main():
     ours = Peer("ours", [options.ours, *arguments], options.threads)
     torch = Peer("torch", [options.python, os.path.join(HERE, "torch_peer.py"), *arguments], options.threads)
     print(f"{options.part}, {options.threads} threads, {options.rounds} rounds, load {os.getloadavg()[0]:.1f}")
-    print("| batch x latent | ours s | torch s | ratio of medians | of pairs | ours GFLOP/s | largest difference | cosine |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| batch x latent | ours s | torch s | ratio of medians | of pairs | processor s | ratio | ours GFLOP/s | largest difference | cosine |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for text in options.sizes:
         size = [int(number) for number in text.split("x")]
         with tempfile.TemporaryDirectory() as folder:
@@ -67,12 +67,15 @@ def main():
             for peer, file in zip((ours, torch), files):
                 peer.run(size, file)
             difference, largest, cosine = compare(*files)
-        times = [[peer.run(size)["seconds"] for peer in (ours, torch)] for _ in range(options.rounds)]
+        answers = [[peer.run(size) for peer in (ours, torch)] for _ in range(options.rounds)]
+        times = [[answer["seconds"] for answer in pair] for pair in answers]
         a, b = (statistics.median(column) for column in zip(*times))
+        cpu = [statistics.median(column) for column in zip(*([answer["cpu"] for answer in pair] for pair in answers))]
         pairs = sorted(theirs / mine for mine, theirs in times)
         flops, cells = FLOPS[options.part]
         rate = flops * size[0] * size[1] * size[2] / cells / a / 1e9
-        print(f"| {text} | {a:.3f} | {b:.3f} | {b / a:.2f} | {pairs[0]:.2f}..{pairs[-1]:.2f} | {rate:.0f}"
+        print(f"| {text} | {a:.3f} | {b:.3f} | {b / a:.2f} | {pairs[0]:.2f}..{pairs[-1]:.2f}"
+              f" | {cpu[0]:.2f}, {cpu[1]:.2f} | {cpu[1] / cpu[0]:.2f} | {rate:.0f}"
               f" | {difference:.1e} of {largest:.2f} | {cosine:.9f} |", flush=True)
     for peer in (ours, torch):
         peak = peer.run([1, 8, 8])["peak"]

@@ -54,6 +54,14 @@ fn peak() -> Result<u64, Error> {
     Ok(1024 * line.trim().trim_end_matches("kB").trim().parse::<u64>()?)
 }
 
+/// Processor time of all threads so far, in seconds; the kernel counts it in hundredths.
+fn cpu() -> Result<f64, Error> {
+    let status = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = status.rsplit_once(')').ok_or("no name in the status")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(ticks as f64 / 100.0)
+}
+
 fn answer(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
@@ -74,15 +82,15 @@ fn main() -> Result<(), Error> {
         let [batch, height, width, file @ ..] = words.as_slice() else {
             return Err(format!("cannot read `{line}`").into());
         };
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), cpu()?);
         let y = part.run([batch.parse()?, height.parse()?, width.parse()?])?;
-        let seconds = started.elapsed().as_secs_f64();
+        let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu()? - before);
         if let [file] = file {
             let values = y.flatten_all()?.to_vec1::<f32>()?;
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             std::fs::write(file, bytes)?;
         }
-        answer(&format!("{{\"seconds\": {seconds}, \"peak\": {}}}", peak()?))?;
+        answer(&format!("{{\"seconds\": {seconds}, \"cpu\": {cpu}, \"peak\": {}}}", peak()?))?;
     }
     Ok(())
 }

@@ -117,16 +117,17 @@ pub(crate) struct Conv2d {
 
 impl Conv2d {
     pub(crate) fn load(weights: &Weights<'_>, shape: ConvShape) -> Result<Self> {
-        Self::with_bias(weights, shape, Some(weights.get("bias", &[shape.outputs])?))
+        Self::with_bias(weights, shape, true)
     }
 
     pub(crate) fn load_without_bias(weights: &Weights<'_>, shape: ConvShape) -> Result<Self> {
-        Self::with_bias(weights, shape, None)
+        Self::with_bias(weights, shape, false)
     }
 
-    fn with_bias(weights: &Weights<'_>, shape: ConvShape, bias: Option<Tensor>) -> Result<Self> {
+    fn with_bias(weights: &Weights<'_>, shape: ConvShape, biased: bool) -> Result<Self> {
         let ConvShape { inputs, outputs, kernel, stride, padding } = shape;
         let weight = weights.get("weight", &[outputs, inputs, kernel, kernel])?;
+        let bias = biased.then(|| weights.get("bias", &[outputs])).transpose()?;
         if !takes(&weight) {
             return Ok(Self { layer: Stored::Plain { weight, bias }, shape });
         }
