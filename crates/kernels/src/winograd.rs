@@ -318,6 +318,12 @@ impl WithSimd for Multiply<'_> {
     }
 }
 
+/// One vector of a tap, of `[9][width]`.
+#[inline(always)]
+fn tap<S: Simd>(simd: S, taps: &[f32], tap: usize, half: usize) -> S::f32s {
+    load(simd, &taps[tap * 2 * S::F32_LANES + half..])
+}
+
 /// Transforms taps `[channel][9][width]` to `[point][channel][width]`.
 #[inline(always)]
 fn transform_weights<S: Simd>(simd: S, taps: &[f32], to: &mut [f32], point: usize) {
@@ -327,27 +333,15 @@ fn transform_weights<S: Simd>(simd: S, taps: &[f32], to: &mut [f32], point: usiz
         for half in [0, lanes] {
             let a = weight_line(
                 simd,
-                [
-                    load(simd, &taps[0 * width + half..]),
-                    load(simd, &taps[1 * width + half..]),
-                    load(simd, &taps[2 * width + half..]),
-                ],
+                [tap(simd, taps, 0, half), tap(simd, taps, 1, half), tap(simd, taps, 2, half)],
             );
             let b = weight_line(
                 simd,
-                [
-                    load(simd, &taps[3 * width + half..]),
-                    load(simd, &taps[4 * width + half..]),
-                    load(simd, &taps[5 * width + half..]),
-                ],
+                [tap(simd, taps, 3, half), tap(simd, taps, 4, half), tap(simd, taps, 5, half)],
             );
             let c = weight_line(
                 simd,
-                [
-                    load(simd, &taps[6 * width + half..]),
-                    load(simd, &taps[7 * width + half..]),
-                    load(simd, &taps[8 * width + half..]),
-                ],
+                [tap(simd, taps, 6, half), tap(simd, taps, 7, half), tap(simd, taps, 8, half)],
             );
             for j in 0..SEEN {
                 let column = weight_line(simd, [a[j], b[j], c[j]]);
