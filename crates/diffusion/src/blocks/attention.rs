@@ -1,8 +1,8 @@
 //! Multi-head attention that never holds the scores of a whole large picture at once.
 
 use candle_core::{D, DType, Device, Tensor};
+use comfy_kernels::FusedAttention;
 
-use super::cpu::{self, FusedAttention};
 use super::layers::Linear;
 use crate::checkpoint::Weights;
 use crate::error::Result;
@@ -23,7 +23,7 @@ pub(crate) enum Mask {
 /// # Shapes
 /// `q` is `[B, Tq, H d]`, `k` and `v` are `[B, Tk, H d]`; the result is `[B, Tq, H d]`.
 pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
-    if cpu::takes(q) {
+    if comfy_kernels::takes(q) {
         return Ok(q.apply_op3_no_bwd(k, v, &FusedAttention { heads, causal: mask == Mask::Causal })?);
     }
     let (batch, queries, width) = q.dims3()?;
@@ -104,15 +104,30 @@ impl Attention {
 
     /// Attends from `x` to what the keys and values are made of: itself, or the text conditioning.
     pub(crate) fn forward(&self, x: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
+        self.to_out.forward(&self.mix(x, keys, values)?)
+    }
+
+    /// As [`Attention::forward`], added to `more`.
+    pub(crate) fn forward_add(
+        &self,
+        x: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        more: &Tensor,
+    ) -> Result<Tensor> {
+        self.to_out.forward_add(&self.mix(x, keys, values)?, more)
+    }
+
+    fn mix(&self, x: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(keys)?, self.to_v.forward(values)?);
-        let mixed = match self.precision {
-            AttentionPrecision::Weights => attention(&q, &k, &v, self.heads, Mask::None)?,
+        match self.precision {
+            AttentionPrecision::Weights => attention(&q, &k, &v, self.heads, Mask::None),
             AttentionPrecision::F32 => {
                 let long = |x: &Tensor| x.to_dtype(DType::F32);
-                attention(&long(&q)?, &long(&k)?, &long(&v)?, self.heads, Mask::None)?.to_dtype(x.dtype())?
+                let mixed = attention(&long(&q)?, &long(&k)?, &long(&v)?, self.heads, Mask::None)?;
+                Ok(mixed.to_dtype(x.dtype())?)
             }
-        };
-        self.to_out.forward(&mixed)
+        }
     }
 
     /// As [`Attention::forward`], with every place looking at itself only.

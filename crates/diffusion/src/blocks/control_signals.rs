@@ -67,7 +67,8 @@ fn add(h: Tensor, signal: Option<&Tensor>, unfit: Unfit) -> Result<Tensor> {
             Unfit::LeftOut => Ok(h),
         };
     }
-    Ok(h.broadcast_add(&signal.to_dtype(h.dtype())?)?)
+    let signal = signal.to_dtype(h.dtype())?;
+    if h.dims() == signal.dims() { super::maps::add(&h, &signal) } else { Ok(h.broadcast_add(&signal)?) }
 }
 
 fn refused(features: &[usize], signal: &[usize]) -> Error {

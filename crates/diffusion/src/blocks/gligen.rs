@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 
 use super::attention::{Attention, AttentionPrecision};
 use super::layers::{LayerNorm, Linear};
-use super::transformer::geglu;
+
 use crate::changes::Patches;
 use crate::checkpoint::{CheckpointHeader, LoadCounter, Target, WeightFile, Weights};
 use crate::error::{Error, Result};
@@ -207,7 +207,7 @@ impl Fuser {
         // Only the places of the picture are kept, so only they have to look.
         let seen = self.attention.forward(&all.narrow(1, 0, places)?.contiguous()?, &all, &all)?;
         let x = (x + (seen * self.attention_gate)?)?;
-        let fed = self.feed_out.forward(&geglu(&self.feed_in.forward(&self.norm2.forward(&x)?)?)?)?;
+        let fed = self.feed_out.forward(&self.feed_in.forward_geglu(&self.norm2.forward(&x)?)?)?;
         Ok((x + (fed * self.feed_gate)?)?)
     }
 }

@@ -1,40 +1,60 @@
 //! The elementary layers, loaded by name and checked by shape.
 
-use candle_core::{DType, Tensor};
+use candle_core::{D, DType, Tensor};
+use comfy_kernels::{Addend, ConvSizes, FusedGroupNorm, FusedLayerNorm, PackedConv, PackedLinear, takes};
 
-use super::cpu::{self, FusedConv2d, FusedGroupNorm, FusedLinear};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 
 /// `y = x W^T + b` on the last dimension.
 #[derive(Debug)]
-pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+pub(crate) struct Linear(Stored<PackedLinear>);
+
+/// Weights in the order that the CPU's f32 operators want, or as candle's take them.
+#[derive(Debug)]
+enum Stored<T> {
+    Packed(Box<T>),
+    Plain { weight: Tensor, bias: Option<Tensor> },
 }
 
 impl Linear {
     pub(crate) fn load(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self> {
         let weight = weights.get("weight", &[outputs, inputs])?;
-        Ok(Self { weight, bias: Some(weights.get("bias", &[outputs])?) })
+        Self::counted(weights, weight, Some(weights.get("bias", &[outputs])?))
     }
 
     pub(crate) fn load_without_bias(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self> {
-        Ok(Self { weight: weights.get("weight", &[outputs, inputs])?, bias: None })
+        Self::counted(weights, weights.get("weight", &[outputs, inputs])?, None)
+    }
+
+    fn counted(weights: &Weights<'_>, weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let plain = 4 * (weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count));
+        let layer = Self::from_tensors(weight, bias)?;
+        if let Stored::Packed(packed) = &layer.0 {
+            weights.repacked(plain, packed.bytes());
+        }
+        Ok(layer)
     }
 
     /// Takes a weight `[outputs, inputs]` and a bias that are loaded already.
-    pub(crate) fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+    pub(crate) fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        if takes(&weight) {
+            return Ok(Self(Stored::Packed(Box::new(PackedLinear::new(&weight, bias.as_ref())?))));
+        }
+        Ok(Self(Stored::Plain { weight, bias }))
     }
 
     /// # Shapes
     /// `[.., inputs]` to `[.., outputs]`, for two or three dimensions in any memory order.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if let (3, true, Some(bias)) = (x.rank(), cpu::takes(x), &self.bias) {
-            return Ok(x.apply_op3_no_bwd(&self.weight, bias, &FusedLinear)?);
-        }
-        let transposed = self.weight.t()?;
+        let (weight, bias) = match &self.0 {
+            Stored::Packed(layer) if x.rank() == 2 => {
+                return Ok(layer.forward(&x.unsqueeze(0)?)?.squeeze(0)?);
+            }
+            Stored::Packed(layer) => return Ok(layer.forward(x)?),
+            Stored::Plain { weight, bias } => (weight, bias),
+        };
+        let transposed = weight.t()?;
         let y = match *x.dims() {
             [batch, rows, inputs] if x.is_contiguous() => {
                 x.reshape((batch * rows, inputs))?.matmul(&transposed)?.reshape((batch, rows, ()))?
@@ -42,10 +62,27 @@ impl Linear {
             [batch, ..] if x.rank() == 3 => x.matmul(&transposed.broadcast_left(batch)?)?,
             _ => x.matmul(&transposed)?,
         };
-        Ok(match &self.bias {
+        Ok(match bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         })
+    }
+
+    /// As [`Linear::forward`], added to `more` `[B, T, outputs]`.
+    pub(crate) fn forward_add(&self, x: &Tensor, more: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Stored::Packed(layer) if x.rank() == 3 => Ok(layer.forward_add(x, more)?),
+            _ => Ok((self.forward(x)? + more)?),
+        }
+    }
+
+    /// Multiplies the first half of the result by the exact (erf) GELU of the second half.
+    pub(crate) fn forward_geglu(&self, x: &Tensor) -> Result<Tensor> {
+        if let (Stored::Packed(layer), 3) = (&self.0, x.rank()) {
+            return Ok(layer.forward_geglu(x)?);
+        }
+        let halves = self.forward(x)?.chunk(2, D::Minus1)?;
+        Ok((&halves[0] * halves[1].contiguous()?.gelu_erf()?)?)
     }
 }
 
@@ -74,35 +111,65 @@ impl ConvShape {
 /// A two-dimensional convolution with bias.
 #[derive(Debug)]
 pub(crate) struct Conv2d {
-    weight: Tensor,
-    bias: Tensor,
+    layer: Stored<PackedConv>,
     shape: ConvShape,
 }
 
 impl Conv2d {
     pub(crate) fn load(weights: &Weights<'_>, shape: ConvShape) -> Result<Self> {
-        let ConvShape { inputs, outputs, kernel, .. } = shape;
-        let weight = weights.get("weight", &[outputs, inputs, kernel, kernel])?;
-        Ok(Self { weight, bias: weights.get("bias", &[outputs])?, shape })
+        Self::with_bias(weights, shape, true)
     }
 
     pub(crate) fn load_without_bias(weights: &Weights<'_>, shape: ConvShape) -> Result<Self> {
-        let ConvShape { inputs, outputs, kernel, .. } = shape;
+        Self::with_bias(weights, shape, false)
+    }
+
+    fn with_bias(weights: &Weights<'_>, shape: ConvShape, biased: bool) -> Result<Self> {
+        let ConvShape { inputs, outputs, kernel, stride, padding } = shape;
         let weight = weights.get("weight", &[outputs, inputs, kernel, kernel])?;
-        let bias = Tensor::zeros(outputs, weight.dtype(), weight.device())?;
-        Ok(Self { weight, bias, shape })
+        let bias = biased.then(|| weights.get("bias", &[outputs])).transpose()?;
+        if !takes(&weight) {
+            return Ok(Self { layer: Stored::Plain { weight, bias }, shape });
+        }
+        let plain = 4 * (weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count));
+        let bias = bias.map_or_else(|| Tensor::zeros(outputs, DType::F32, weight.device()), Ok)?;
+        let layer = PackedConv::new(&weight, &bias, ConvSizes { stride, padding })?;
+        weights.repacked(plain, layer.bytes());
+        Ok(Self { layer: Stored::Packed(Box::new(layer)), shape })
     }
 
     /// # Shapes
     /// `[B, inputs, H, W]` to `[B, outputs, H', W']`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let ConvShape { stride, padding, .. } = self.shape;
-        if cpu::takes(x) {
-            let op = FusedConv2d { stride, padding };
-            return Ok(x.contiguous()?.apply_op3_no_bwd(&self.weight, &self.bias, &op)?);
+        match &self.layer {
+            Stored::Packed(layer) => Ok(layer.forward(x, Addend::Nothing)?),
+            Stored::Plain { weight, bias } => {
+                let ConvShape { stride, padding, outputs, .. } = self.shape;
+                let y = x.conv2d(weight, padding, stride, 1, 1)?;
+                Ok(match bias {
+                    Some(bias) => y.broadcast_add(&bias.reshape((1, outputs, 1, 1))?)?,
+                    None => y,
+                })
+            }
         }
-        let y = x.conv2d(&self.weight, padding, stride, 1, 1)?;
-        Ok(y.broadcast_add(&self.bias.reshape((1, self.shape.outputs, 1, 1))?)?)
+    }
+
+    /// As [`Conv2d::forward`], added to a map of the result's shape.
+    pub(crate) fn forward_add(&self, x: &Tensor, map: &Tensor) -> Result<Tensor> {
+        match &self.layer {
+            Stored::Packed(layer) => Ok(layer.forward(x, Addend::Map(map))?),
+            Stored::Plain { .. } => Ok((map + self.forward(x)?)?),
+        }
+    }
+
+    /// As [`Conv2d::forward`], with `channels` `[B, outputs]` added to every pixel.
+    pub(crate) fn forward_shifted(&self, x: &Tensor, channels: &Tensor) -> Result<Tensor> {
+        match &self.layer {
+            Stored::Packed(layer) => Ok(layer.forward(x, Addend::Channels(&channels.contiguous()?))?),
+            Stored::Plain { .. } => {
+                Ok(self.forward(x)?.broadcast_add(&channels.unsqueeze(2)?.unsqueeze(3)?)?)
+            }
+        }
     }
 }
 
@@ -125,7 +192,7 @@ impl GroupNorm {
     /// # Shapes
     /// `[B, C, H, W]` to the same.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if cpu::takes(x) {
+        if takes(x) {
             return self.fused(x, false);
         }
         let (batch, channels, height, width) = x.dims4()?;
@@ -141,7 +208,7 @@ impl GroupNorm {
 
     /// Normalises, then applies SiLU.
     pub(crate) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        if cpu::takes(x) {
+        if takes(x) {
             return self.fused(x, true);
         }
         Ok(self.forward(x)?.silu()?)
@@ -149,7 +216,7 @@ impl GroupNorm {
 
     fn fused(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
         let op = FusedGroupNorm { groups: self.groups, eps: self.eps, silu };
-        Ok(x.contiguous()?.apply_op3_no_bwd(&self.weight, &self.bias, &op)?)
+        Ok(op.forward(x, &self.weight, &self.bias)?)
     }
 }
 
@@ -161,13 +228,17 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    const EPS: f32 = 1e-5;
+    const EPS: f64 = 1e-5;
 
     pub(crate) fn load(weights: &Weights<'_>, width: usize) -> Result<Self> {
         Ok(Self { weight: weights.get("weight", &[width])?, bias: weights.get("bias", &[width])? })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, Self::EPS)?)
+        let x = x.contiguous()?;
+        if takes(&x) {
+            return Ok(x.apply_op3_no_bwd(&self.weight, &self.bias, &FusedLayerNorm { eps: Self::EPS })?);
+        }
+        Ok(candle_nn::ops::layer_norm(&x, &self.weight, &self.bias, Self::EPS as f32)?)
     }
 }

@@ -72,14 +72,19 @@ impl Residual {
 
     /// Runs the block on `x` `[B, C, H, W]`; `embedding` `[B, E]` is the timestep embedding after its SiLU.
     pub(crate) fn forward(&self, x: &Tensor, embedding: Option<&Tensor>) -> Result<Tensor> {
-        let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        if let (Some(layer), Some(embedding)) = (&self.embedding, embedding) {
-            h = h.broadcast_add(&layer.forward(embedding)?.unsqueeze(2)?.unsqueeze(3)?)?;
+        let normed = self.norm1.forward_silu(x)?;
+        let h = match (&self.embedding, embedding) {
+            (Some(layer), Some(embedding)) => {
+                self.conv1.forward_shifted(&normed, &layer.forward(embedding)?)?
+            }
+            _ => self.conv1.forward(&normed)?,
+        };
+        drop(normed);
+        let normed = self.norm2.forward_silu(&h)?;
+        drop(h);
+        match &self.skip {
+            Some(skip) => self.conv2.forward_add(&normed, &skip.forward(x)?),
+            None => self.conv2.forward_add(&normed, x),
         }
-        let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
-        Ok(match &self.skip {
-            Some(skip) => (skip.forward(x)? + h)?,
-            None => (x + h)?,
-        })
     }
 }

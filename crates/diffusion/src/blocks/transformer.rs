@@ -1,11 +1,11 @@
 //! The transformer that looks at a feature map as a sequence of pixels and at the text.
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 use super::attention::{Attention, AttentionPrecision};
 use super::changes::{MiddleAttention, Place};
-use super::cpu::{self, Geglu};
 use super::layers::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear};
+use super::maps::{add, to_map, to_tokens};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 
@@ -61,9 +61,7 @@ impl SpatialTransformer {
     /// # Shapes
     /// `x` is `[B, C, H, W]`, `context` is `[B, T, D]`; the result is shaped as `x`.
     pub(super) fn forward(&self, x: &Tensor, context: &Tensor, place: &Place<'_>) -> Result<Tensor> {
-        let (batch, channels, height, width) = x.dims4()?;
-        let to_tokens = |x: &Tensor| x.flatten_from(2)?.transpose(1, 2);
-        let to_map = |x: &Tensor| x.transpose(1, 2)?.reshape((batch, channels, height, width));
+        let (_, _, height, width) = x.dims4()?;
         let normed = self.norm.forward(x)?;
         let mut tokens = match &self.projections {
             Projections::Convolution { input, .. } => to_tokens(&input.forward(&normed)?)?.contiguous()?,
@@ -72,11 +70,12 @@ impl SpatialTransformer {
         for (depth, block) in self.blocks.iter().enumerate() {
             tokens = block.forward(&tokens, context, place, depth)?;
         }
-        let map = match &self.projections {
-            Projections::Convolution { output, .. } => output.forward(&to_map(&tokens)?)?,
-            Projections::Linear { output, .. } => to_map(&output.forward(&tokens)?)?,
-        };
-        Ok((map + x)?)
+        match &self.projections {
+            Projections::Convolution { output, .. } => {
+                output.forward_add(&to_map(&tokens, height, width)?, x)
+            }
+            Projections::Linear { output, .. } => add(&to_map(&output.forward(&tokens)?, height, width)?, x),
+        }
     }
 }
 
@@ -109,22 +108,24 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, context: &Tensor, place: &Place<'_>, depth: usize) -> Result<Tensor> {
-        let x = (self.look_around(&self.norm1.forward(x)?, place, depth)? + x)?;
+        let x = self.look_around(&self.norm1.forward(x)?, place, depth, x)?;
         let x = match place.changes.grounding {
             None => x,
             Some(grounding) => grounding.fuse(place.transformer, x)?,
         };
         let [keys, values] = place.changes.sources(context)?;
-        let x = (self.attn2.forward(&self.norm2.forward(&x)?, &keys, &values)? + x)?;
-        let gated = geglu(&self.gate.forward(&self.norm3.forward(&x)?)?)?;
-        Ok((self.output.forward(&gated)? + x)?)
+        let x = self.attn2.forward_add(&self.norm2.forward(&x)?, &keys, &values, &x)?;
+        let gated = self.gate.forward_geglu(&self.norm3.forward(&x)?)?;
+        self.output.forward_add(&gated, &x)
     }
 
-    /// Self-attention, as the place wants it.
-    fn look_around(&self, x: &Tensor, place: &Place<'_>, depth: usize) -> Result<Tensor> {
+    /// Self-attention, as the place wants it, added to `more`.
+    fn look_around(&self, x: &Tensor, place: &Place<'_>, depth: usize, more: &Tensor) -> Result<Tensor> {
         let [keys, values] = place.changes.sources(x)?;
         match place.changes.middle {
-            MiddleAttention::Identity if place.middle => return self.attn1.forward_identity(&values),
+            MiddleAttention::Identity if place.middle => {
+                return Ok((self.attn1.forward_identity(&values)? + more)?);
+            }
             MiddleAttention::Watched(map) if place.middle && depth == 0 => {
                 map.put(self.attn1.received(x, &keys)?);
             }
@@ -132,20 +133,11 @@ impl Block {
         }
         let (_, places, width) = x.dims3()?;
         match place.changes.hyper_tile.and_then(|run| run.tiles(width, places, place)) {
-            None => self.attn1.forward(x, &keys, &values),
+            None => self.attn1.forward_add(x, &keys, &values, more),
             Some(tiles) => {
                 let (keys, values) = (tiles.bands(&keys)?, tiles.bands(&values)?);
-                tiles.join(&self.attn1.forward(&tiles.cut(x)?, &keys, &values)?)
+                Ok((tiles.join(&self.attn1.forward(&tiles.cut(x)?, &keys, &values)?)? + more)?)
             }
         }
     }
-}
-
-/// Multiplies the first half of the last dimension by the exact (erf) GELU of the second half.
-pub(super) fn geglu(x: &Tensor) -> Result<Tensor> {
-    if cpu::takes(x) {
-        return Ok(x.contiguous()?.apply_op1_no_bwd(&Geglu)?);
-    }
-    let halves = x.chunk(2, D::Minus1)?;
-    Ok((&halves[0] * halves[1].contiguous()?.gelu_erf()?)?)
 }

@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::changes::Place;
 use super::embedder::Embedder;
+use super::maps::{enlarge, join};
 use super::{
     AttentionPrecision, Conv2d, ConvShape, GroupNorm, Residual, ResidualNames, SpatialTransformer,
     TransformerShape, UnetChanges,
@@ -179,15 +180,15 @@ impl Unet {
             for weigh in changes.free_u {
                 (h, skip) = weigh.apply(h, skip, self.config.model_channels)?;
             }
-            h = stage.forward(&Tensor::cat(&[&h, &skip], 1)?, &embedding, &context, &mut place)?;
+            h = stage.forward(&join(&h, &skip)?, &embedding, &context, &mut place)?;
             if let (Some(convolution), Some(next)) = (upsample, skips.last()) {
                 // An odd size was rounded up on the way down, so the target size is the skip's, not twice ours.
                 let (_, _, height, width) = next.dims4()?;
-                h = convolution.forward(&h.upsample_nearest2d(height, width)?)?;
+                h = convolution.forward(&enlarge(&h, height, width)?)?;
             }
         }
         let eps = self.output.forward(&self.norm.forward_silu(&h)?)?;
-        Ok(eps.to_dtype(DType::F32)?)
+        Ok(eps.to_dtype(DType::F32)?.contiguous()?)
     }
 
     fn check(&self, x: &Tensor, timesteps: &Tensor, context: &Tensor, vector: Option<&Tensor>) -> Result<()> {

@@ -177,7 +177,7 @@ pub struct Target {
 pub struct LoadCounter(AtomicU64);
 
 impl LoadCounter {
-    /// Bytes of all tensors loaded so far, in the compute type.
+    /// Bytes of all tensors loaded so far, as they are kept.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -232,6 +232,12 @@ impl<'a> Weights<'a> {
     /// Bytes loaded so far through this view and the others of the same loader.
     pub fn loaded_bytes(&self) -> u64 {
         self.counter.bytes()
+    }
+
+    /// Notes that what was counted as `before` bytes is kept in `after` bytes.
+    pub(crate) fn repacked(&self, before: usize, after: usize) {
+        self.counter.0.fetch_add(after as u64, Ordering::Relaxed);
+        self.counter.0.fetch_sub(before as u64, Ordering::Relaxed);
     }
 
     /// Steps into a named part.

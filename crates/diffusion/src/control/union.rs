@@ -123,7 +123,7 @@ impl Block {
         let value = Linear::from_tensors(
             third(attention.get("in_proj_weight", &[3 * width, width])?)?,
             Some(third(attention.get("in_proj_bias", &[3 * width])?)?),
-        );
+        )?;
         let mlp = weights.part("mlp");
         Ok(Self {
             norm1: LayerNorm::load(&weights.part("ln_1"), width)?,

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::mirror;
-use crate::blocks::{Conv2d, ConvShape};
+use crate::blocks::{Conv2d, ConvShape, add, each, enlarge, join};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 
@@ -113,9 +113,9 @@ impl DenseUnit {
         let [first @ .., last] = &self.0;
         let mut features = x.clone();
         for conv in first {
-            features = Tensor::cat(&[&features, &leaky(&conv.forward(&features)?)?], 1)?;
+            features = join(&features, &leaky(&conv.forward(&features)?)?)?;
         }
-        Ok((x + (last.forward(&features)? * RESIDUAL)?)?)
+        add(x, &each(&last.forward(&features)?, |y| y * RESIDUAL)?)
     }
 }
 
@@ -180,12 +180,12 @@ impl Esrgan {
             for unit in units {
                 inner = unit.forward(&inner)?;
             }
-            body = (body + (inner * RESIDUAL)?)?;
+            body = add(&body, &each(&inner, |inner| inner * RESIDUAL)?)?;
         }
-        let mut x = (features + self.after_body.forward(&body)?)?;
+        let mut x = add(&features, &self.after_body.forward(&body)?)?;
         for conv in &self.doublings {
             let (_, _, h, w) = x.dims4()?;
-            x = leaky(&conv.forward(&x.upsample_nearest2d(2 * h, 2 * w)?)?)?;
+            x = leaky(&conv.forward(&enlarge(&x, 2 * h, 2 * w)?)?)?;
         }
         let [before_last, last] = &self.last;
         let y = last.forward(&leaky(&before_last.forward(&x)?)?)?;
@@ -195,7 +195,7 @@ impl Esrgan {
 }
 
 fn leaky(x: &Tensor) -> Result<Tensor> {
-    Ok(x.maximum(&(x * SLOPE)?)?)
+    each(x, |x| x.maximum(&(x * SLOPE)?))
 }
 
 /// Folds squares of `by` pixels into channels, after mirroring sides up to a multiple of `by`.

@@ -6,7 +6,7 @@ mod layout;
 use candle_core::Tensor;
 
 use super::mirror;
-use crate::blocks::{Conv2d, ConvShape, LayerNorm, Linear};
+use crate::blocks::{Conv2d, ConvShape, LayerNorm, Linear, each, enlarge};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 use attention::{WindowAttention, Windows};
@@ -106,7 +106,7 @@ fn to_map(tokens: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
 }
 
 fn leaky(x: &Tensor, slope: f64) -> Result<Tensor> {
-    Ok(x.maximum(&(x * slope)?)?)
+    each(x, |x| x.maximum(&(x * slope)?))
 }
 
 /// One convolution, or three with a bottleneck.
@@ -259,7 +259,7 @@ impl Head {
                 let mut x = leaky(&before.forward(features)?, SMALL_SLOPE)?;
                 for conv in doublings {
                     let (_, _, h, w) = x.dims4()?;
-                    x = leaky(&conv.forward(&x.upsample_nearest2d(2 * h, 2 * w)?)?, SLOPE)?;
+                    x = leaky(&conv.forward(&enlarge(&x, 2 * h, 2 * w)?)?, SLOPE)?;
                 }
                 last.forward(&leaky(&hidden.forward(&x)?, SLOPE)?)
             }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::middle::{EPS, Middle};
-use crate::blocks::{Conv2d, ConvShape, GroupNorm, Residual, ResidualNames};
+use crate::blocks::{Conv2d, ConvShape, GroupNorm, Residual, ResidualNames, enlarge};
 use crate::checkpoint::{VaeConfig, Weights};
 use crate::error::Result;
 
@@ -51,7 +51,7 @@ impl Decoder {
             }
             if let Some(convolution) = upsample {
                 let (_, _, height, width) = h.dims4()?;
-                h = convolution.forward(&h.upsample_nearest2d(2 * height, 2 * width)?)?;
+                h = convolution.forward(&enlarge(&h, 2 * height, 2 * width)?)?;
             }
         }
         self.output.forward(&self.norm.forward_silu(&h)?)

@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
-use crate::blocks::{Conv2d, ConvShape, GroupNorm, Mask, Residual, ResidualNames, attention};
+use crate::blocks::{
+    Conv2d, ConvShape, GroupNorm, Mask, Residual, ResidualNames, attention, to_map, to_tokens,
+};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 
@@ -39,12 +41,11 @@ impl Middle {
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.first.forward(x, None)?;
-        let (batch, channels, height, width) = x.dims4()?;
+        let (_, _, height, width) = x.dims4()?;
         let normed = self.norm.forward(&x)?;
-        let tokens =
-            |layer: &Conv2d| Ok::<_, crate::Error>(layer.forward(&normed)?.flatten_from(2)?.transpose(1, 2)?);
+        let tokens = |layer: &Conv2d| to_tokens(&layer.forward(&normed)?);
         let mixed = attention(&tokens(&self.q)?, &tokens(&self.k)?, &tokens(&self.v)?, 1, Mask::None)?;
-        let map = mixed.transpose(1, 2)?.reshape((batch, channels, height, width))?;
-        self.second.forward(&(self.output.forward(&map)? + x)?, None)
+        let map = to_map(&mixed, height, width)?;
+        self.second.forward(&self.output.forward_add(&map, &x)?, None)
     }
 }

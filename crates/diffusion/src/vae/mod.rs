@@ -184,7 +184,7 @@ impl Vae {
             Network::Kl(network) => network.decode(&z)?,
             Network::Tiny(network) => network.decode(&z)?,
         };
-        Ok(image.to_dtype(DType::F32)?)
+        Ok(image.to_dtype(DType::F32)?.contiguous()?)
     }
 
     /// Encodes images to the mean and log-variance of their latents.
@@ -198,9 +198,10 @@ impl Vae {
     pub fn encode_moments(&self, image: &Tensor) -> Result<Tensor> {
         self.check_image(image)?;
         match &self.network {
-            Network::Kl(network) => {
-                Ok(network.encode_moments(&image.to_dtype(self.dtype)?)?.to_dtype(DType::F32)?)
-            }
+            Network::Kl(network) => Ok(network
+                .encode_moments(&image.to_dtype(self.dtype)?)?
+                .to_dtype(DType::F32)?
+                .contiguous()?),
             Network::Tiny(_) => {
                 Err(Error::InvalidArgument("a TAESD gives latents, not how they spread".into()))
             }
@@ -221,7 +222,7 @@ impl Vae {
             }
             Network::Tiny(network) => {
                 self.check_image(image)?;
-                Ok(network.encode(&image.to_dtype(self.dtype)?)?.to_dtype(DType::F32)?)
+                Ok(network.encode(&image.to_dtype(self.dtype)?)?.to_dtype(DType::F32)?.contiguous()?)
             }
         }
     }

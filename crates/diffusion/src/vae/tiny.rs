@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::blocks::{Conv2d, ConvShape};
+use crate::blocks::{Conv2d, ConvShape, each, enlarge};
 use crate::checkpoint::{CheckpointHeader, Weights};
 use crate::error::Result;
 
@@ -113,14 +113,14 @@ impl Layer {
         Ok(match self {
             Self::Convolution(convolution) => convolution.forward(x)?,
             Self::Block([first, second, third]) => {
-                let y = first.forward(x)?.relu()?;
-                let y = third.forward(&second.forward(&y)?.relu()?)?;
-                (y + x)?.relu()?
+                let y = each(&first.forward(x)?, Tensor::relu)?;
+                let y = each(&second.forward(&y)?, Tensor::relu)?;
+                each(&third.forward_add(&y, x)?, Tensor::relu)?
             }
             Self::Relu => x.relu()?,
             Self::Double => {
                 let (_, _, height, width) = x.dims4()?;
-                x.upsample_nearest2d(2 * height, 2 * width)?
+                enlarge(x, 2 * height, 2 * width)?
             }
             Self::Squash => ((x / LIMIT)?.tanh()? * LIMIT)?,
         })
