@@ -36,7 +36,7 @@ export function asLink(value: unknown): [string, number] | undefined {
 }
 
 /** A node whose fields may bring others. */
-type Choosing = LGraphNode & { chose?: (name: string) => void };
+type Choosing = LGraphNode & { chose?: (name: string) => boolean };
 
 function fill(node: Choosing, inputs: Record<string, unknown>): void {
   // The fields that a choice brings come behind it, so they are filled in turn.

@@ -81,8 +81,10 @@ export class ComfyNode extends LGraphNode {
   }
 
   override onWidgetChanged(name: string): void {
-    this.chose(name);
+    const isOther = this.chose(name);
     this.edited();
+    // The panel shows other fields now, even to somebody who is typing in one.
+    if (isOther && this.graph) store.emit("selection");
   }
 
   override onConnectionsChange(): void {
@@ -106,10 +108,12 @@ export class ComfyNode extends LGraphNode {
     return this.live.find((input) => input.name === name);
   }
 
-  /** To be called when a field has another value: a choice then brings other inputs. */
-  chose(name: string): void {
+  /** To be called when a field has another value: a choice then brings other inputs. Says whether it is one. */
+  chose(name: string): boolean {
     const input = this.input(name);
-    if (input && isChoice(input)) bringInputs(this, name);
+    if (!input || !isChoice(input)) return false;
+    bringInputs(this, name);
+    return true;
   }
 
   /** The widget that feeds an input, if it has one. */
@@ -252,9 +256,20 @@ function storedValues(node: ComfyNode, stored: unknown): Map<string, unknown> {
   }
 }
 
+/** Takes away what litegraph left of the first choice when it laid stored slots over it. */
+function forgetFirstChoice(node: ComfyNode, stored: ISerialisedNode["inputs"]): void {
+  if (!stored) return;
+  node.inputs.length = Math.min(node.inputs.length, stored.length);
+  node.inputs.forEach((slot, index) => {
+    slot.label = stored[index]?.label;
+    if (!stored[index]?.widget) delete slot.widget;
+  });
+}
+
 /** Lays stored values over the fields and restores slots that older files leave out. */
 function restore(node: ComfyNode, spec: NodeSpec, info: ISerialisedNode): void {
   const size: [number, number] = [node.size[0], node.size[1]];
+  if (spec.inputs.some(isChoice)) forgetFirstChoice(node, info.inputs);
   const values = storedValues(node, info.widgets_values);
   const inputs = node.live;
   for (const widget of storedFields(node)) {
@@ -270,6 +285,7 @@ function restore(node: ComfyNode, spec: NodeSpec, info: ISerialisedNode): void {
     const extra = fieldInput(input) ? { widget: { name: input.name } } : {};
     if (!slot) node.addInput(input.name, input.type, extra);
     else Object.assign(slot, { type: input.type }, extra);
+    if (slot && shortName(input.name) !== input.name) slot.label ??= shortName(input.name);
   }
   spec.outputs.forEach((output, index) => {
     if (!node.outputs[index]) node.addOutput(output.name, output.type);

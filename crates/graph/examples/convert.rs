@@ -88,7 +88,8 @@ fn input(name: &str, config: &Value) -> InputSpec {
         }
         DYNAMIC_COMBO => {
             let choices = options.get("options").and_then(Value::as_array).into_iter().flatten();
-            let choice = |choice: &Value| DynamicOption::new(&text(&choice["key"]), nested(&choice["inputs"]));
+            let choice =
+                |choice: &Value| DynamicOption::new(&text(&choice["key"]), nested(&choice["inputs"]));
             InputSpec::dynamic_combo(name, choices.map(choice).collect())
         }
         socket => InputSpec::socket(name, socket),

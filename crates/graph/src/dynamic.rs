@@ -88,7 +88,12 @@ mod tests {
                 DynamicOption::new("avif", vec![InputSpec::int("crf", 18, (1, 63), 1), mode]),
             ],
         );
-        NodeSpec::new("Save", "test", vec![InputSpec::text("prefix", ""), format, InputSpec::boolean("last", true)], &[])
+        NodeSpec::new(
+            "Save",
+            "test",
+            vec![InputSpec::text("prefix", ""), format, InputSpec::boolean("last", true)],
+            &[],
+        )
     }
 
     fn names(choices: &[(&str, &'static str)]) -> Vec<String> {

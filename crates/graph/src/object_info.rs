@@ -139,7 +139,8 @@ fn widget_options(widget: &Widget) -> Map<String, Value> {
             }
         }
         Widget::DynamicCombo { options: choices } => {
-            let choice = |choice: &DynamicOption| json!({"key": choice.key, "inputs": inputs(&choice.inputs).0});
+            let choice =
+                |choice: &DynamicOption| json!({"key": choice.key, "inputs": inputs(&choice.inputs).0});
             options.insert("options".into(), choices.iter().map(choice).collect());
         }
     }

@@ -174,9 +174,7 @@ pub enum Widget {
         open: bool,
     },
     /// A choice that brings inputs of its own.
-    DynamicCombo {
-        options: Vec<DynamicOption>,
-    },
+    DynamicCombo { options: Vec<DynamicOption> },
 }
 
 /// Files that a text may name, such as the embeddings of a prompt.

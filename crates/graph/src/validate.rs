@@ -247,9 +247,8 @@ fn valid_graph(
     for index in order {
         let (Some(id), Some(node)) = (id_of(index), checked[index].take()) else { continue };
         let class = nodes[index].class;
-        let is_lazy = |name: &&String| {
-            nodes[index].inputs.iter().any(|input| input.lazy && input.name == **name)
-        };
+        let is_lazy =
+            |name: &&String| nodes[index].inputs.iter().any(|input| input.lazy && input.name == **name);
         let output_type = |slot| output_socket(graph, nodes, (index, slot)).to_owned();
         let linked = node.inputs.iter().filter(|(_, input)| input.link().is_some()).map(|(name, _)| name);
         let node = ValidNode {

@@ -3,7 +3,8 @@
 use comfy_graph::object_info::object_info;
 use comfy_graph::validate::validate;
 use comfy_graph::{
-    Catalog, DynamicOption, Input, InputSpec, Literal, NodeId, NodeSpec, OutputSpec, Validation, cache_keys, workflow,
+    Catalog, DynamicOption, Input, InputSpec, Literal, NodeId, NodeSpec, OutputSpec, Validation, cache_keys,
+    workflow,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +21,10 @@ fn catalog() -> Catalog {
                 "mode",
                 vec![
                     DynamicOption::new("still", vec![]),
-                    DynamicOption::new("moving", vec![InputSpec::float("fps", 6.0, (0.01, 1000.0), 0.01, None)]),
+                    DynamicOption::new(
+                        "moving",
+                        vec![InputSpec::float("fps", 6.0, (0.01, 1000.0), 0.01, None)],
+                    ),
                 ],
             )],
         ),
@@ -115,13 +119,18 @@ fn an_unknown_choice_is_told_the_choices() {
     // The choice has to be known before anything runs.
     check_errors(
         json!({"resize": ["1", 3]}),
-        &[("return_type_mismatch", "resize, received_type(*) mismatch input_type(COMFY_DYNAMICCOMBO_V3)", "resize")],
+        &[(
+            "return_type_mismatch",
+            "resize, received_type(*) mismatch input_type(COMFY_DYNAMICCOMBO_V3)",
+            "resize",
+        )],
     );
 }
 
 #[test]
 fn a_node_gets_only_what_its_choice_brings() {
-    let graph = check(&prompt(json!({"resize.width": 7, "resize.multiplier": 2, "resize": "factor"}))).graph.unwrap();
+    let graph =
+        check(&prompt(json!({"resize.width": 7, "resize.multiplier": 2, "resize": "factor"}))).graph.unwrap();
     let node = &graph.nodes[&NodeId::from("2")];
     let names: Vec<&str> = node.inputs.keys().map(String::as_str).collect();
     assert_eq!(names, ["input", "resize", "resize.multiplier", "method"]);
@@ -158,7 +167,10 @@ fn an_output_has_the_type_of_the_input_that_it_matches() {
     for (slot, save, received) in [(0, "SaveMask", "IMAGE"), (1, "Save", "MASK")] {
         let validation = chain(slot, save);
         let error = &validation.node_errors[&NodeId::from("3")].errors[0];
-        assert_eq!((&*error.kind, &error.extra_info["received_type"]), ("return_type_mismatch", &json!(received)));
+        assert_eq!(
+            (&*error.kind, &error.extra_info["received_type"]),
+            ("return_type_mismatch", &json!(received))
+        );
     }
     // A resize of itself is a cycle, and looking for its type comes to an end.
     let mut circle = prompt(json!({"resize": "factor", "resize.multiplier": 2}));
@@ -179,7 +191,10 @@ fn object_info_has_the_names_of_comfyui() {
     assert_eq!(options[1], json!({"key": "factor", "inputs": {"required": {"multiplier": multiplier}}}));
     assert_eq!(options[2]["inputs"]["optional"]["crop"][0], json!(["disabled", "center"]));
     assert_eq!(info["input_order"]["required"], json!(["input", "resize", "method"]));
-    assert_eq!((&info["output"], &info["output_matchtypes"]), (&json!(["COMFY_MATCHTYPE_V3"]), &json!(["kind"])));
+    assert_eq!(
+        (&info["output"], &info["output_matchtypes"]),
+        (&json!(["COMFY_MATCHTYPE_V3"]), &json!(["kind"]))
+    );
     assert!(object_info(catalog.get("Save").unwrap()).get("output_matchtypes").is_none());
 }
 
@@ -208,12 +223,12 @@ fn saved_values_go_to_the_inputs_of_the_choice() {
         json!(["deep", "moving", 24, "area"]),
         json!({"resize": "deep", "resize.mode": "moving", "resize.mode.fps": 24, "method": "area"}),
     );
-    check_widgets(json!(["deep", "still", "area"]), json!({"resize": "deep", "resize.mode": "still", "method": "area"}));
-    // A socket takes no value, and what was not saved is the default.
     check_widgets(
-        json!(["like"]),
-        json!({"resize": "like", "resize.crop": "center", "method": "area"}),
+        json!(["deep", "still", "area"]),
+        json!({"resize": "deep", "resize.mode": "still", "method": "area"}),
     );
+    // A socket takes no value, and what was not saved is the default.
+    check_widgets(json!(["like"]), json!({"resize": "like", "resize.crop": "center", "method": "area"}));
     check_widgets(
         json!({"resize": "deep", "resize.mode": "moving", "resize.width": 3}),
         json!({"resize": "deep", "resize.mode": "moving", "resize.mode.fps": 6.0, "method": "area"}),

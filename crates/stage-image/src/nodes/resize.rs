@@ -45,7 +45,8 @@ fn options() -> Vec<DynamicOption> {
         .tooltip("What both sides are multiplied by.");
     let megapixels = InputSpec::float("megapixels", 1.0, (0.01, 16.0), 0.01, None)
         .tooltip("How many pixels the result has, in units of 1024 x 1024.");
-    let multiple = |default, tooltip| InputSpec::int("multiple", default, (1, MAX_SIDE_PX), 1).tooltip(tooltip);
+    let multiple =
+        |default, tooltip| InputSpec::int("multiple", default, (1, MAX_SIDE_PX), 1).tooltip(tooltip);
     vec![
         DynamicOption::new(DIMENSIONS, vec![side("width", 0, zero), side("height", 0, zero), crop()]),
         DynamicOption::new(MULTIPLIER, vec![multiplier]),
@@ -59,10 +60,7 @@ fn options() -> Vec<DynamicOption> {
         ),
         DynamicOption::new(
             MATCH,
-            vec![
-                InputSpec::socket("match", IMAGE_OR_MASK).tooltip("Gives its size to the result."),
-                crop(),
-            ],
+            vec![InputSpec::socket("match", IMAGE_OR_MASK).tooltip("Gives its size to the result."), crop()],
         ),
         DynamicOption::new(
             MULTIPLE,
@@ -75,9 +73,9 @@ fn spec() -> NodeSpec {
     let inputs = vec![
         InputSpec::socket("input", IMAGE_OR_MASK).matching(SAME_TYPE),
         InputSpec::dynamic_combo("resize_type", options()).tooltip("How the new size is chosen."),
-        InputSpec::combo("scale_method", &ResizeMethod::ALL.map(ResizeMethod::name))
-            .choose("area")
-            .tooltip("How samples are mixed: area suits shrinking, lanczos growing, nearest-exact pixel art."),
+        InputSpec::combo("scale_method", &ResizeMethod::ALL.map(ResizeMethod::name)).choose("area").tooltip(
+            "How samples are mixed: area suits shrinking, lanczos growing, nearest-exact pixel art.",
+        ),
     ];
     let mut spec = NodeSpec::new("ResizeImageMaskNode", "image/transform", inputs, &[])
         .titled("Resize Image/Mask")
@@ -156,7 +154,9 @@ fn order(inputs: &Inputs, own: Size) -> Result<Option<Order>, NodeError> {
         other => {
             let names: Vec<String> = options().iter().map(|option| format!("`{}`", option.key)).collect();
             let names = names.join(", ");
-            return Err(NodeError::invalid(format!("unknown resize type `{other}`, expected one of {names}")));
+            return Err(NodeError::invalid(format!(
+                "unknown resize type `{other}`, expected one of {names}"
+            )));
         }
     };
     Ok(Some(order))

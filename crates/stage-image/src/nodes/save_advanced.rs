@@ -44,7 +44,9 @@ fn spec() -> NodeSpec {
     ]);
     let mut spec = NodeSpec::new("SaveImageAdvanced", "image", inputs, &[])
         .titled("Save Image (Advanced)")
-        .about("Writes the pictures as PNG files of 8 or 16 bits or as OpenEXR files, with the workflow inside.")
+        .about(
+            "Writes the pictures as PNG files of 8 or 16 bits or as OpenEXR files, with the workflow inside.",
+        )
         .ending();
     spec.outputs = vec![OutputSpec::new("images", "IMAGE")];
     spec
@@ -137,9 +139,10 @@ fn encode(
             };
             // The fourth channel is alpha, which is linear already.
             let is_alpha = |index: usize| images.channels == 4 && index % 4 == 3;
-            let linear = samples.iter().enumerate().map(|(index, &sample)| {
-                if is_alpha(index) { sample } else { decode(sample) }
-            });
+            let linear = samples
+                .iter()
+                .enumerate()
+                .map(|(index, &sample)| if is_alpha(index) { sample } else { decode(sample) });
             encode_exr(images.view(&linear.collect::<Vec<f32>>())?, texts, primaries)
         }
     };

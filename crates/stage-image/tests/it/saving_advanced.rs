@@ -94,7 +94,7 @@ fn read_exr(file: &[u8]) -> Exr {
         (channel.name.to_string(), samples.clone())
     };
     let texts = image.attributes.other.iter().chain(&image.layer_data.attributes.other);
-    let prompt = texts.filter(|(name, _)| name.eq("prompt")).find_map(|(_, value)| match value {
+    let prompt = texts.filter(|(name, _)| name.to_string() == "prompt").find_map(|(_, value)| match value {
         AttributeValue::Text(text) => Some(text.to_string()),
         _ => None,
     });
@@ -141,7 +141,9 @@ async fn exr_files_hold_linear_light() {
 async fn a_format_that_cannot_be_written_says_which_can() {
     let mut stage = Stage::start().await;
     let images = stage.image([1, 1, 1, 3], vec![0.5; 3]).await;
-    for (format, depth, space) in [("avif", "auto", "sRGB"), ("png", "32-bit float", "sRGB"), ("png", "8-bit", "HDR")] {
+    for (format, depth, space) in
+        [("avif", "auto", "sRGB"), ("png", "32-bit float", "sRGB"), ("png", "8-bit", "HDR")]
+    {
         let inputs = vec![
             ("images", images.clone()),
             ("filename_prefix", literal("x")),

@@ -42,10 +42,12 @@ fn by_name<'a>(spec: &'a NodeSpec, named: &'a Map<String, Value>) -> Vec<Saved<'
     loop {
         let live = spec.live_inputs(|name| choices.get(name).map(String::as_str));
         let undecided = live.iter().filter(|input| !input.dynamic_options().is_empty());
-        let decide = |input: &InputSpec| Some((input.name.clone(), named_value(input, named)?.as_str()?.to_owned()));
+        let decide =
+            |input: &InputSpec| Some((input.name.clone(), named_value(input, named)?.as_str()?.to_owned()));
         let found: HashMap<String, String> = undecided.filter_map(decide).collect();
         if found.len() == choices.len() {
-            let value = |input: &InputSpec| Some((Cow::Owned(input.name.clone()), named_value(input, named)?));
+            let value =
+                |input: &InputSpec| Some((Cow::Owned(input.name.clone()), named_value(input, named)?));
             return widget_inputs(&live).filter_map(value).collect();
         }
         choices = found;
@@ -71,7 +73,9 @@ fn by_position<'a>(
                     Some(combo) => Cow::Owned(nested_name(combo, &input.name)),
                     None => Cow::Borrowed(&*input.name),
                 };
-                let Some(value) = saved.next().map(Cow::Borrowed).or_else(|| default(input)) else { continue };
+                let Some(value) = saved.next().map(Cow::Borrowed).or_else(|| default(input)) else {
+                    continue;
+                };
                 let option = value.as_str().and_then(|key| input.dynamic_option(key));
                 found.push((name.clone(), value));
                 if let Some(option) = option {
