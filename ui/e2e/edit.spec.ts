@@ -57,7 +57,7 @@ test("a double click finds a node and a dropped link offers what fits", async ({
   await page.mouse.move(700, 700, { steps: 4 });
   await page.mouse.up();
   await expect(page.locator("dialog.search input")).toHaveAttribute("placeholder", "Nodes that fit IMAGE");
-  await expect(page.locator(".search-item")).toHaveCount(4);
+  await expect(page.locator(".search-item")).toHaveCount(5);
   await page.keyboard.type("invert");
   await page.keyboard.press("Enter");
   const joined = await inPage(page, (comfy) => {
@@ -207,4 +207,56 @@ test("a mask is drawn on a picture", async ({ page }) => {
     return [[128, 128], [128, 20], [20, 128]].map(([x, y]) => ctx.getImageData(x!, y!, 1, 1).data[3]);
   }, mask.name);
   expect(alpha).toEqual([0, 255, 255]);
+});
+
+test("a choice brings fields and sockets of its own, which come back and go again", async ({ page }) => {
+  await open(page);
+  await page.mouse.dblclick(420, 730);
+  await page.keyboard.type("resize image");
+  await page.keyboard.press("Enter");
+  const fields = async () => Object.entries((await node(page, "ResizeImageMaskNode")).values).filter(([name]) => !name.startsWith("$"));
+  const names = async () => (await fields()).map(([name]) => name).filter((name) => name.includes("_"));
+  await expect.poll(names).toEqual(["resize_type", "resize_type.width", "resize_type.height", "resize_type.crop", "scale_method"]);
+  const width = page.locator('#inspector [data-field="resize_type.width"] input');
+  await width.fill("640");
+  await width.press("Enter");
+  // A field of the same name in another option keeps the value that it can have.
+  await page.locator('#inspector [data-field="resize_type"] select').selectOption("scale width");
+  await expect.poll(names).toEqual(["resize_type", "resize_type.width", "scale_method"]);
+  await expect(width).toHaveValue("640");
+  await expect(page.locator('#inspector [data-field="resize_type.height"]')).toHaveCount(0);
+  await shot(page, "choice");
+  await page.locator('#inspector [data-field="resize_type"] select').selectOption("match size");
+  await expect.poll(names).toEqual(["resize_type", "resize_type.crop", "scale_method"]);
+
+  // Linked between the decoder and the end, it comes back as it was.
+  const joined = await inPage(page, (comfy) => {
+    const find = (type: string) => comfy.graph.nodes.find((n: any) => n.type === type);
+    const resize = find("ResizeImageMaskNode");
+    const slot = (name: string) => resize.findInputSlot(name);
+    find("VAEDecode").connect(0, resize, slot("input"));
+    find("VAEDecode").connect(0, resize, slot("resize_type.match"));
+    resize.connect(0, find("SaveImage"), 0);
+    return [slot("resize_type.match") >= 0, slot("resize_type.width"), find("SaveImage").getInputNode(0).type];
+  });
+  expect(joined).toEqual([true, -1, "ResizeImageMaskNode"]);
+  const saved = () =>
+    inPage(page, (comfy) => {
+      const { id, size, inputs, widgets_values } = comfy.graph.serialize().nodes.find((n: any) => n.type === "ResizeImageMaskNode");
+      return { id, size, widgets_values, slots: inputs.map((input: any) => [input.name, input.link != null]).sort() };
+    });
+  const before = await saved();
+  expect(before.widgets_values).toEqual(["match size", "center", "area"]);
+  expect(before.slots).toEqual([["input", true], ["resize_type", false], ["resize_type.crop", false], ["resize_type.match", true], ["scale_method", false]]);
+  await inPage(page, (comfy) => comfy.graph.configure(comfy.graph.serialize()));
+  expect(await saved()).toEqual(before);
+
+  // Another option takes its socket and its link away.
+  await select(page, before.id);
+  await page.locator('#inspector [data-field="resize_type"] select').selectOption("scale dimensions");
+  const left = await inPage(page, (comfy) => {
+    const resize = comfy.graph.nodes.find((n: any) => n.type === "ResizeImageMaskNode");
+    return [resize.findInputSlot("resize_type.match"), resize.getInputNode(resize.findInputSlot("input")).type];
+  });
+  expect(left).toEqual([-1, "VAEDecode"]);
 });

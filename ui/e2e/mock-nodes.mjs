@@ -54,6 +54,16 @@ export function nodes(checkpoints) {
     node("PreviewAny", "Preview Any", "utils", [socket("source", "*")], [], { output_node: true, stage: "stage-image" }),
     node("LoadImage", "Load Image", "image", [field("image", "COMBO", combo(["example.png"], { upload: "image" }))],
       [out("IMAGE"), out("MASK")], { stage: "stage-image" }),
+    node("ResizeImageMaskNode", "Resize Image/Mask", "image/transform",
+      [{ ...socket("input", "IMAGE,MASK"), matches: "input_type" },
+        field("resize_type", "COMFY_DYNAMICCOMBO_V3", { kind: "dynamic_combo", options: [
+          { key: "scale dimensions", inputs: [field("width", "INT", int(512, 0, 16384)), field("height", "INT", int(512, 0, 16384)),
+            field("crop", "COMBO", combo(["disabled", "center"], { default: "center" }))] },
+          { key: "scale width", inputs: [field("width", "INT", int(512, 0, 16384))] },
+          { key: "match size", inputs: [socket("match", "IMAGE,MASK"), field("crop", "COMBO", combo(["disabled", "center"], { default: "center" }))] },
+        ] }),
+        field("scale_method", "COMBO", combo(["nearest-exact", "area", "lanczos"], { default: "area" }))],
+      [{ ...out("IMAGE,MASK", "resized"), matches: "input_type" }], { stage: "stage-image" }),
     node("ImageInvert", "Invert Image", "image/filters", [socket("image", "IMAGE")], [out("IMAGE")], { stage: "stage-image" }),
     node("MockToggle", "Toggle", "utils", [
       field("on", "BOOLEAN", { kind: "bool", default: true, label_on: "yes", label_off: "no" }), socket("mask", "MASK", "optional")], [out("INT", "count")]),

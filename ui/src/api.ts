@@ -14,7 +14,14 @@ export type WidgetSpec =
   | { kind: "float"; default?: number; min?: number; max?: number; step?: number; round?: number }
   | { kind: "text"; default?: string; multiline?: boolean; dynamic_prompts?: boolean }
   | { kind: "bool"; default?: boolean; label_on?: string; label_off?: string }
-  | { kind: "combo"; options: string[]; default?: string; folder?: string; upload?: string; open?: boolean };
+  | { kind: "combo"; options: string[]; default?: string; folder?: string; upload?: string; open?: boolean }
+  | { kind: "dynamic_combo"; options: DynamicOption[] };
+
+/** One option of a choice, with the inputs that a node has while it is chosen. */
+export interface DynamicOption {
+  key: string;
+  inputs: InputSpec[];
+}
 
 export interface InputSpec {
   name: string;

@@ -35,12 +35,18 @@ export function asLink(value: unknown): [string, number] | undefined {
   return [String(value[0]), value[1]];
 }
 
-function fill(node: LGraphNode, inputs: Record<string, unknown>): void {
-  for (const widget of node.widgets ?? []) {
+/** A node whose fields may bring others. */
+type Choosing = LGraphNode & { chose?: (name: string) => boolean };
+
+function fill(node: Choosing, inputs: Record<string, unknown>): void {
+  // The fields that a choice brings come behind it, so they are filled in turn.
+  for (let index = 0; index < (node.widgets?.length ?? 0); index += 1) {
+    const widget = node.widgets![index]!;
     if (widget.name === CONTROL_NAME) widget.value = "fixed";
     const value = inputs[widget.name];
     if (value === undefined || asLink(value)) continue;
     widget.value = value as IBaseWidget["value"];
+    node.chose?.(widget.name);
   }
 }
 

@@ -14,6 +14,7 @@ import { editor, isEditing, store } from "./app";
 import { everyNode, pathId } from "./subgraphs";
 import { showInputPicture, uploadButton } from "./uploads";
 import { ComboField } from "./widgets/combo";
+import { comesWith, isChoice, liveInputs, mayStay, shortName } from "./widgets/dynamic";
 import { NumberField } from "./widgets/number";
 import { Growth } from "./widgets/growth";
 import { PictureArea } from "./widgets/picture";
@@ -79,8 +80,11 @@ export class ComfyNode extends LGraphNode {
     if (isEditing() && editor().resizing_node === this) this.growth.resizedByHand();
   }
 
-  override onWidgetChanged(): void {
+  override onWidgetChanged(name: string): void {
+    const isOther = this.chose(name);
     this.edited();
+    // The panel shows other fields now, even to somebody who is typing in one.
+    if (isOther && this.graph) store.emit("selection");
   }
 
   override onConnectionsChange(): void {
@@ -91,6 +95,25 @@ export class ComfyNode extends LGraphNode {
   protected edited(): void {
     if (this.graph && this.id !== -1) store.edited(pathId(this));
     store.emit("graph");
+  }
+
+  /** The inputs that the node has just now: those of its definition, and what its choices bring. */
+  get live(): InputSpec[] {
+    const chosen = ({ name, widget }: InputSpec): unknown => this.field(name)?.value ?? defaultValue(widget as WidgetSpec);
+    return liveInputs(this.spec?.inputs ?? [], chosen);
+  }
+
+  /** What the definition says about an input that the node has just now. */
+  input(name: string): InputSpec | undefined {
+    return this.live.find((input) => input.name === name);
+  }
+
+  /** To be called when a field has another value: a choice then brings other inputs. Says whether it is one. */
+  chose(name: string): boolean {
+    const input = this.input(name);
+    if (!input || !isChoice(input)) return false;
+    bringInputs(this, name);
+    return true;
   }
 
   /** The widget that feeds an input, if it has one. */
@@ -121,6 +144,10 @@ function makeWidget(node: LGraphNode, name: string, spec: WidgetSpec): IBaseWidg
       if (spec.folder === "checkpoints") combo.cover = (name) => store.coverOf(name);
       return combo as IBaseWidget;
     }
+    case "dynamic_combo": {
+      const keys = spec.options.map(({ key }) => key);
+      return new ComboField(name, keys, value as string, node) as IBaseWidget;
+    }
     case "bool":
       return {
         name,
@@ -135,6 +162,7 @@ function makeWidget(node: LGraphNode, name: string, spec: WidgetSpec): IBaseWidg
 function addField(node: ComfyNode, input: InputSpec, spec: WidgetSpec): void {
   const widget = node.addCustomWidget(makeWidget(node, input.name, spec));
   widget.tooltip = input.tooltip;
+  if (shortName(input.name) !== input.name) widget.label = shortName(input.name);
   if (spec.kind === "int" && spec.control_after_generate) {
     const control = new ComboField(CONTROL_NAME, [...CONTROL_MODES], "randomize", node);
     control.label = "after each run";
@@ -145,14 +173,55 @@ function addField(node: ComfyNode, input: InputSpec, spec: WidgetSpec): void {
   }
 }
 
-function build(node: ComfyNode, spec: NodeSpec): void {
-  for (const input of spec.inputs.filter(socketInput)) {
-    const shape = input.group === "optional" ? RenderShape.HollowCircle : undefined;
-    node.addInput(input.name, input.type, shape === undefined ? {} : { shape });
+function addSlot(node: ComfyNode, input: InputSpec): void {
+  const label = shortName(input.name) === input.name ? {} : { label: shortName(input.name) };
+  if (fieldInput(input)) {
+    node.addInput(input.name, input.type, { widget: { name: input.name }, ...label });
+    return;
   }
-  for (const input of spec.inputs.filter(fieldInput)) {
+  const shape = input.group === "optional" ? { shape: RenderShape.HollowCircle } : {};
+  node.addInput(input.name, input.type, { ...shape, ...label });
+}
+
+/** Puts the inputs of the option that is chosen now in the place of those that were there. */
+function bringInputs(node: ComfyNode, choice: string): void {
+  const old = (node.widgets ?? []).filter(({ name }) => comesWith(choice, name));
+  const values = new Map(old.map(({ name, value }) => [name, value]));
+  for (const widget of old) node.removeWidget(widget);
+  const wanted = node.live.filter(({ name }) => comesWith(choice, name));
+  for (const slot of node.inputs.filter(({ name }) => comesWith(choice, name))) {
+    const input = wanted.find(({ name }) => name === slot.name);
+    if (!input || fieldInput(input) !== (slot.widget !== undefined || values.has(slot.name))) {
+      node.removeInput(node.inputs.indexOf(slot));
+    }
+  }
+  const all = node.widgets ?? [];
+  const end = all.length;
+  for (const input of wanted.filter(fieldInput)) {
     addField(node, input, input.widget as WidgetSpec);
-    node.addInput(input.name, input.type, { widget: { name: input.name } });
+    const value = values.get(input.name);
+    const widget = node.field(input.name);
+    if (widget && mayStay(input.widget as WidgetSpec, value)) widget.value = value as IBaseWidget["value"];
+  }
+  // New fields come last; they belong behind their choice.
+  const added = all.splice(end);
+  all.splice(all.findIndex(({ name }) => name === choice) + 1, 0, ...added);
+  for (const input of wanted) {
+    const slot = node.inputs.find(({ name }) => name === input.name);
+    if (!slot) addSlot(node, input);
+    else if (fieldInput(input)) slot.widget = { name: input.name };
+  }
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(width, node.size[0]), height]);
+  node.setDirtyCanvas(true, true);
+}
+
+function build(node: ComfyNode, spec: NodeSpec): void {
+  const inputs = node.live;
+  for (const input of inputs.filter(socketInput)) addSlot(node, input);
+  for (const input of inputs.filter(fieldInput)) {
+    addField(node, input, input.widget as WidgetSpec);
+    addSlot(node, input);
   }
   for (const output of spec.outputs) {
     const shape = output.is_list ? RenderShape.GRID : undefined;
@@ -164,25 +233,59 @@ function build(node: ComfyNode, spec: NodeSpec): void {
   node.setSize([Math.max(width, 240), height]);
 }
 
+const storedFields = (node: ComfyNode): IBaseWidget[] =>
+  (node.widgets ?? []).filter((widget) => widget.serialize !== false);
+
+/** Stored values by field. They are in the order of the fields, of which a stored choice may bring others. */
+function storedValues(node: ComfyNode, stored: unknown): Map<string, unknown> {
+  const aligned = (): Map<string, unknown> =>
+    Array.isArray(stored)
+      ? alignValues(storedFields(node).map(({ name }) => name), stored)
+      : new Map(Object.entries((stored as Record<string, unknown>) ?? {}));
+  const settled = new Set<string>();
+  for (;;) {
+    const values = aligned();
+    const next = node.live.find((input) => isChoice(input) && !settled.has(input.name));
+    if (!next) return values;
+    settled.add(next.name);
+    const widget = node.field(next.name);
+    const value = values.get(next.name);
+    if (!widget || typeof value !== "string") continue;
+    widget.value = value;
+    node.chose(next.name);
+  }
+}
+
+/** Takes away what litegraph left of the first choice when it laid stored slots over it. */
+function forgetFirstChoice(node: ComfyNode, stored: ISerialisedNode["inputs"]): void {
+  if (!stored) return;
+  node.inputs.length = Math.min(node.inputs.length, stored.length);
+  node.inputs.forEach((slot, index) => {
+    slot.label = stored[index]?.label;
+    if (!stored[index]?.widget) delete slot.widget;
+  });
+}
+
 /** Lays stored values over the fields and restores slots that older files leave out. */
 function restore(node: ComfyNode, spec: NodeSpec, info: ISerialisedNode): void {
-  const fields = (node.widgets ?? []).filter((widget) => widget.serialize !== false);
-  const stored: unknown = info.widgets_values;
-  const values = Array.isArray(stored)
-    ? alignValues(fields.map((widget) => widget.name), stored)
-    : new Map(Object.entries((stored as Record<string, unknown>) ?? {}));
-  for (const widget of fields) {
-    const input = spec.inputs.find(({ name }) => name === widget.name);
+  const size: [number, number] = [node.size[0], node.size[1]];
+  if (spec.inputs.some(isChoice)) forgetFirstChoice(node, info.inputs);
+  const values = storedValues(node, info.widgets_values);
+  const inputs = node.live;
+  for (const widget of storedFields(node)) {
+    const input = inputs.find(({ name }) => name === widget.name);
     const value = values.get(widget.name);
     if (value !== undefined && value !== null) widget.value = value as IBaseWidget["value"];
     else if (input?.widget) widget.value = defaultValue(input.widget) as IBaseWidget["value"];
     else if (widget.name === CONTROL_NAME) widget.value = "fixed";
   }
-  for (const input of spec.inputs.filter(({ group }) => group !== "hidden")) {
+  if (inputs.some(isChoice)) node.setSize(size);
+  for (const input of inputs.filter(({ group }) => group !== "hidden")) {
     const slot = node.inputs.find(({ name }) => name === input.name);
     const extra = fieldInput(input) ? { widget: { name: input.name } } : {};
     if (!slot) node.addInput(input.name, input.type, extra);
     else Object.assign(slot, { type: input.type }, extra);
+    if (slot && shortName(input.name) !== input.name) slot.label ??= shortName(input.name);
   }
   spec.outputs.forEach((output, index) => {
     if (!node.outputs[index]) node.addOutput(output.name, output.type);
@@ -204,9 +307,9 @@ function defineNode(spec: NodeSpec): void {
       showInputPicture(this);
     }
 
-    override onWidgetChanged(): void {
+    override onWidgetChanged(name: string): void {
       showInputPicture(this);
-      this.edited();
+      super.onWidgetChanged(name);
     }
   }
   LiteGraph.registerNodeType(spec.class, Defined);
@@ -263,7 +366,7 @@ export function registerNodes(specs: readonly NodeSpec[], graph: LGraph): void {
 }
 
 function refreshChoices(node: ComfyNode): void {
-  for (const input of node.spec?.inputs ?? []) {
+  for (const input of node.live) {
     const widget = node.field(input.name);
     if (input.widget?.kind === "combo" && widget instanceof ComboField) {
       widget.choices = input.widget.options;

@@ -51,7 +51,7 @@ function expandIn(saved: ISerialisedNode[], within: LGraph, random: () => number
     if (!(node instanceof ComfyNode) || !Array.isArray(values)) continue;
     const fields = (node.widgets ?? []).filter((widget) => widget.serialize !== false);
     fields.forEach((widget, index) => {
-      const spec = node.spec?.inputs.find(({ name }) => name === widget.name)?.widget;
+      const spec = node.input(widget.name)?.widget;
       const value: unknown = values[index];
       if (spec?.kind !== "text" || !spec.dynamic_prompts || typeof value !== "string") return;
       values[index] = expandPrompt(value, random);
@@ -75,7 +75,7 @@ function moveSeeds(on: LGraph): void {
     widgets.forEach((control: IBaseWidget, index) => {
       const seed = widgets[index - 1];
       if (control.name !== CONTROL_NAME || !seed || !(node instanceof ComfyNode)) return;
-      const spec = node.spec?.inputs.find(({ name }) => name === seed.name)?.widget;
+      const spec = node.input(seed.name)?.widget;
       if (spec?.kind !== "int") return;
       const linked = node.getSlotFromWidget(seed)?.link != null;
       if (linked) return;

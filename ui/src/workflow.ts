@@ -73,7 +73,7 @@ export function repairCheckpoints(): void {
   const replaced = new Map<string, string>();
   for (const node of everyNode()) {
     if (!(node instanceof ComfyNode)) continue;
-    for (const { name, widget: spec } of node.spec?.inputs ?? []) {
+    for (const { name, widget: spec } of node.live) {
       if (spec?.kind !== "combo" || spec.folder !== "checkpoints") continue;
       const widget = node.field(name);
       const first = firstCheckpoint(spec.options);

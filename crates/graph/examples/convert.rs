@@ -4,7 +4,9 @@
 //! the answer does not know, and the graph or the error. `scripts/check_templates.sh` uses it.
 
 use comfy_graph::workflow::{is_ui_format, read};
-use comfy_graph::{Catalog, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget};
+use comfy_graph::{
+    Catalog, DYNAMIC_COMBO, DynamicOption, InputGroup, InputSpec, NodeSpec, OutputSpec, Widget,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -84,6 +86,12 @@ fn input(name: &str, config: &Value) -> InputSpec {
             let combo = InputSpec::combo(name, &choices);
             default.as_str().map_or(combo.clone(), |value| combo.choose(value))
         }
+        DYNAMIC_COMBO => {
+            let choices = options.get("options").and_then(Value::as_array).into_iter().flatten();
+            let choice =
+                |choice: &Value| DynamicOption::new(&text(&choice["key"]), nested(&choice["inputs"]));
+            InputSpec::dynamic_combo(name, choices.map(choice).collect())
+        }
         socket => InputSpec::socket(name, socket),
     };
     input.force_input = is_set("forceInput");
@@ -97,6 +105,16 @@ fn input(name: &str, config: &Value) -> InputSpec {
         _ => {}
     }
     input
+}
+
+/// The inputs that a choice brings; their order is that of the JSON.
+fn nested(inputs_by_group: &Value) -> Vec<InputSpec> {
+    let groups = [("required", InputGroup::Required), ("optional", InputGroup::Optional)];
+    let inputs = groups.into_iter().flat_map(|(key, group)| {
+        let members = inputs_by_group[key].as_object().into_iter().flatten();
+        members.map(move |(name, config)| InputSpec { group, ..input(name, config) })
+    });
+    inputs.collect()
 }
 
 fn text(value: &Value) -> String {

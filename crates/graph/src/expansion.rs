@@ -3,7 +3,7 @@
 use crate::validate::{fingerprint, is_compatible};
 use crate::{Catalog, Input, InputGroup, Link, Literal, NodeId, ValidGraph, ValidNode, Value};
 use indexmap::IndexMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// How many nodes a graph may grow to, so that a node that expands for ever is stopped.
 pub const MAX_NODES: usize = 10_000;
@@ -120,7 +120,9 @@ fn valid_node(
     let spec = &class.spec;
     let mut given = node.inputs;
     let mut inputs = IndexMap::with_capacity(given.len());
-    for input in spec.inputs.iter().filter(|input| input.group != InputGroup::Hidden) {
+    let choices: HashMap<String, String> = given.iter().filter_map(chosen_text).collect();
+    let live = spec.live_inputs(|name| choices.get(name).map(String::as_str));
+    for input in live.iter().filter(|input| input.group != InputGroup::Hidden) {
         match given.shift_remove(&input.name) {
             Some(value) => {
                 let place = format!("{}.{}", node.id, input.name);
@@ -136,16 +138,25 @@ fn valid_node(
         return Err(ExpansionError::UnknownInput { node: node.id, input });
     }
     let linked = inputs.iter().filter(|(_, input)| input.link().is_some()).map(|(name, _)| name);
+    let is_lazy = |name: &str| live.iter().any(|input| input.lazy && input.name == name);
     Ok(ValidNode {
         class: spec.class.clone(),
         stage: class.stage.clone(),
         output_types: spec.outputs.iter().map(|output| output.socket.clone()).collect(),
         output_node: spec.output_node,
-        lazy: linked.filter(|name| spec.input(name).is_some_and(|input| input.lazy)).cloned().collect(),
+        lazy: linked.filter(|name| is_lazy(name)).cloned().collect(),
         expands: spec.expands,
         fingerprint: fingerprint(class, &inputs, Some(id)),
         inputs,
     })
+}
+
+/// The name and the text of an input that is given as text, as choices are.
+fn chosen_text((name, input): (&String, &ExpandedInput)) -> Option<(String, String)> {
+    match input {
+        ExpandedInput::Value(Value::Literal(Literal::Text(text))) => Some((name.clone(), text.clone())),
+        _ => None,
+    }
 }
 
 fn resolve(

@@ -7,6 +7,7 @@
 pub mod artifact;
 pub mod cache_key;
 pub mod catalog;
+pub mod dynamic;
 pub mod error;
 pub mod event;
 pub mod expansion;
@@ -25,6 +26,7 @@ pub mod workflow;
 pub use artifact::{ArtifactRef, DType, Digest, Media};
 pub use cache_key::{CacheKey, cache_keys};
 pub use catalog::{Catalog, CatalogNode};
+pub use dynamic::{DYNAMIC_COMBO, DynamicOption};
 pub use error::ErrorCode;
 pub use event::{CachedNode, JobError, JobEvent, JobEventKind, JobStatus, NodeMemory, NodeRef};
 pub use expansion::{ExpandedInput, ExpandedNode, Expansion};

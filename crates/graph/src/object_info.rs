@@ -1,7 +1,10 @@
 //! Node specs in the JSON shape of ComfyUI's `/object_info`.
 
-use crate::{CatalogNode, InputGroup, InputSpec, OutputSpec, Widget};
+use crate::{CatalogNode, DynamicOption, InputGroup, InputSpec, OutputSpec, Widget};
 use serde_json::{Map, Value, json};
+
+/// The socket type of inputs and outputs that have one type between them, as ComfyUI names it.
+const MATCH_TYPE: &str = "COMFY_MATCHTYPE_V3";
 
 /// Describes one node class as ComfyUI's `/object_info/{class}` does.
 ///
@@ -16,7 +19,7 @@ pub fn object_info(node: &CatalogNode) -> Value {
     let mut set = |key: &str, value: Value| info.insert(key.to_owned(), value);
     set("input", input);
     set("input_order", input_order);
-    set("output", each(|output| json!(output.socket)));
+    set("output", each(|output| json!(output.matches.as_ref().map_or(&*output.socket, |_| MATCH_TYPE))));
     set("output_is_list", each(|output| json!(output.is_list)));
     set("output_name", each(|output| json!(output.name)));
     set("name", json!(spec.class));
@@ -25,6 +28,9 @@ pub fn object_info(node: &CatalogNode) -> Value {
     set("python_module", json!("nodes"));
     set("category", json!(spec.category));
     set("output_node", json!(spec.output_node));
+    if spec.outputs.iter().any(|output| output.matches.is_some()) {
+        set("output_matchtypes", each(|output| json!(output.matches)));
+    }
     if spec.outputs.iter().any(|output| output.tooltip.is_some()) {
         set("output_tooltips", each(|output| json!(output.tooltip)));
     }
@@ -76,8 +82,12 @@ pub fn input_config(input: &InputSpec) -> Value {
         options.insert("lazy".into(), json!(true));
     }
     insert_some(&mut options, "tooltip", input.tooltip.as_ref());
+    if let Some(name) = &input.matches {
+        options.insert("template".into(), json!({"template_id": name, "allowed_types": input.socket}));
+    }
     let kind = match &input.widget {
         Some(Widget::Combo { options, .. }) => json!(options),
+        _ if input.matches.is_some() => json!(MATCH_TYPE),
         _ => json!(input.socket),
     };
     if options.is_empty() { json!([kind]) } else { json!([kind, options]) }
@@ -127,6 +137,11 @@ fn widget_options(widget: &Widget) -> Map<String, Value> {
             if let Some(kind) = upload {
                 options.insert(format!("{kind}_upload"), json!(true));
             }
+        }
+        Widget::DynamicCombo { options: choices } => {
+            let choice =
+                |choice: &DynamicOption| json!({"key": choice.key, "inputs": inputs(&choice.inputs).0});
+            options.insert("options".into(), choices.iter().map(choice).collect());
         }
     }
     options

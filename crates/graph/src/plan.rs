@@ -208,7 +208,7 @@ fn published_slots<'a>(
 /// Slots worth keeping whether or not anything outside takes them: recipes, embeddings and latents are small
 /// beside the time they cost, pictures are not.
 fn cheap_slots(node: &ValidNode) -> BTreeSet<u32> {
-    let is_large = |socket: &str| matches!(socket, "IMAGE" | "MASK");
+    let is_large = |socket: &str| socket.split(',').all(|one| matches!(one, "IMAGE" | "MASK"));
     (0u32..).zip(&node.output_types).filter(|(_, socket)| !is_large(socket)).map(|(slot, _)| slot).collect()
 }
 

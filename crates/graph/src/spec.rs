@@ -1,6 +1,6 @@
 //! What a node is: its inputs, widgets and outputs, as its stage describes it.
 
-use crate::Literal;
+use crate::{DynamicOption, Literal};
 use serde::{Deserialize, Serialize};
 
 /// Describes a node class: the equivalent of a ComfyUI node's `INPUT_TYPES` and return types.
@@ -102,6 +102,9 @@ pub struct InputSpec {
     /// Whether the node decides at run time if it needs the input.
     #[serde(default)]
     pub lazy: bool,
+    /// A name that inputs and outputs share when they must have one type between them, such as IMAGE or MASK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub widget: Option<Widget>,
 }
@@ -170,6 +173,8 @@ pub enum Widget {
         #[serde(default)]
         open: bool,
     },
+    /// A choice that brings inputs of its own.
+    DynamicCombo { options: Vec<DynamicOption> },
 }
 
 /// Files that a text may name, such as the embeddings of a prompt.
@@ -234,6 +239,9 @@ pub struct OutputSpec {
     pub is_list: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tooltip: Option<String>,
+    /// The name that it shares with the input whose type it takes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<String>,
 }
 
 /// Builders, so that a node's spec reads like a table.
@@ -339,6 +347,12 @@ impl InputSpec {
         Self { group: InputGroup::Hidden, ..Self::socket(name, socket) }
     }
 
+    /// Gives every output and input of the same name the type of what is linked here.
+    pub fn matching(mut self, name: &str) -> Self {
+        self.matches = Some(name.into());
+        self
+    }
+
     pub fn tooltip(mut self, text: &str) -> Self {
         self.tooltip = Some(text.into());
         self
@@ -363,6 +377,12 @@ impl OutputSpec {
         Self::new(socket, socket)
     }
 
+    /// Says that the output has the type of what is linked to the input of this name.
+    pub fn matching(mut self, name: &str) -> Self {
+        self.matches = Some(name.into());
+        self
+    }
+
     /// Says that the output is a list of values.
     pub fn list(mut self) -> Self {
         self.is_list = true;
@@ -381,6 +401,7 @@ impl Widget {
             Widget::Combo { default, options, .. } => {
                 default.clone().or_else(|| options.first().map(|o| o.value.clone())).map(Literal::Text)
             }
+            Widget::DynamicCombo { options } => options.first().map(|o| Literal::Text(o.key.clone())),
         }
     }
 }

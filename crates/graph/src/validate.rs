@@ -15,11 +15,13 @@ pub(crate) use check::{fingerprint, is_compatible};
 pub use error::{MAX_DEPENDENT_OUTPUTS, NodeError, NodeErrors, PromptError, Validation};
 
 use crate::workflow::{ApiGraph, ApiNode};
-use crate::{Catalog, CatalogNode, NodeId, ValidGraph, ValidNode};
-use check::{CheckedNode, check_node};
+use crate::{Catalog, CatalogNode, InputSpec, NodeId, ValidGraph, ValidNode};
+use check::{CheckedNode, check_node, output_socket};
 use components::{Components, components};
 use indexmap::IndexMap;
 use order::execution_order;
+use serde_json::Value;
+use std::borrow::Cow;
 
 /// How many unknown classes one answer names.
 const MAX_PROBLEMS_NAMED: usize = 50;
@@ -60,6 +62,16 @@ pub fn validate(graph: &ApiGraph, catalog: &Catalog, targets: &[NodeId]) -> Vali
 struct Known<'a> {
     api: &'a ApiNode,
     class: &'a CatalogNode,
+    /// The inputs of the class with those that the node's choices bring.
+    inputs: Cow<'a, [InputSpec]>,
+}
+
+impl<'a> Known<'a> {
+    fn new(api: &'a ApiNode, class: &'a CatalogNode) -> Self {
+        let constant = |value: &'a Value| value.get("__value__").unwrap_or(value);
+        let inputs = class.spec.live_inputs(|name| api.inputs.get(name).map(constant)?.as_str());
+        Self { api, class, inputs }
+    }
 }
 
 fn known_nodes<'a>(graph: &'a ApiGraph, catalog: &'a Catalog) -> Result<Vec<Known<'a>>, Box<PromptError>> {
@@ -69,7 +81,7 @@ fn known_nodes<'a>(graph: &'a ApiGraph, catalog: &'a Catalog) -> Result<Vec<Know
         match api.class_type.as_deref() {
             None => problems.push((id, "a node is missing the class_type property".to_owned())),
             Some(name) => match catalog.get(name) {
-                Some(class) => known.push(Known { api, class }),
+                Some(class) => known.push(Known::new(api, class)),
                 None => problems.push((id, format!("node {name} does not exist"))),
             },
         }
@@ -235,7 +247,9 @@ fn valid_graph(
     for index in order {
         let (Some(id), Some(node)) = (id_of(index), checked[index].take()) else { continue };
         let class = nodes[index].class;
-        let is_lazy = |name: &&String| class.spec.input(name).is_some_and(|input| input.lazy);
+        let is_lazy =
+            |name: &&String| nodes[index].inputs.iter().any(|input| input.lazy && input.name == **name);
+        let output_type = |slot| output_socket(graph, nodes, (index, slot)).to_owned();
         let linked = node.inputs.iter().filter(|(_, input)| input.link().is_some()).map(|(name, _)| name);
         let node = ValidNode {
             lazy: linked.filter(is_lazy).cloned().collect(),
@@ -243,7 +257,7 @@ fn valid_graph(
             class: class.spec.class.clone(),
             stage: class.stage.clone(),
             inputs: node.inputs,
-            output_types: class.spec.outputs.iter().map(|output| output.socket.clone()).collect(),
+            output_types: (0..class.spec.outputs.len()).map(output_type).collect(),
             output_node: class.spec.output_node,
             fingerprint: node.fingerprint,
         };

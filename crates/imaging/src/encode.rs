@@ -16,6 +16,33 @@ use crate::png_chunks;
 /// [`ImagingError::InvalidArgument`] for a level over 9 or a text key PNG does not allow, [`ImagingError::Magick`]
 /// when the encoder fails.
 pub fn encode_png(pixels: PixelView<'_, u8>, texts: &[(&str, &str)], compress_level: u8) -> Result<Vec<u8>> {
+    write_png(load(pixels)?, (pixels.channels(), "8"), texts, compress_level)
+}
+
+/// Encodes an exact PNG of 16 bits a sample with text chunks in the given order.
+///
+/// # Errors
+/// As [`encode_png`].
+pub fn encode_png_16(
+    pixels: PixelView<'_, u16>,
+    texts: &[(&str, &str)],
+    compress_level: u8,
+) -> Result<Vec<u8>> {
+    let size = (pixels.width(), pixels.height());
+    let mut wand = blank(size, pixels.channels(), 16)?;
+    // ImageMagick keeps 16 bits a sample, so a fraction of 65535 comes out as the level it was.
+    let fractions: Vec<f64> = pixels.data().iter().map(|level| f64::from(*level) / 65535.0).collect();
+    wand.import_image_pixels_double(0, 0, size.0, size.1, &fractions, pixels.channels().map())
+        .map_err(|error| ImagingError::magick("take over the pixels", error.to_string()))?;
+    write_png(wand, (pixels.channels(), "16"), texts, compress_level)
+}
+
+fn write_png(
+    mut wand: MagickWand,
+    (channels, bit_depth): (Channels, &str),
+    texts: &[(&str, &str)],
+    compress_level: u8,
+) -> Result<Vec<u8>> {
     if compress_level > 9 {
         return Err(ImagingError::InvalidArgument {
             name: "compress_level",
@@ -23,9 +50,8 @@ pub fn encode_png(pixels: PixelView<'_, u8>, texts: &[(&str, &str)], compress_le
             expected: "0 to 9",
         });
     }
-    let mut wand = load(pixels)?;
     let level = compress_level.to_string();
-    let colour_type = match pixels.channels() {
+    let colour_type = match channels {
         Channels::Gray => "0",
         Channels::Rgb => "2",
         Channels::Rgba => "6",
@@ -39,7 +65,7 @@ pub fn encode_png(pixels: PixelView<'_, u8>, texts: &[(&str, &str)], compress_le
             ("png:compression-filter", "5"),
             // Without these a gray or few-coloured picture would be stored in another layout.
             ("png:color-type", colour_type),
-            ("png:bit-depth", "8"),
+            ("png:bit-depth", bit_depth),
         ],
     )?;
     png_chunks::with_only_text(&write(&wand, "PNG")?, texts)
@@ -115,17 +141,22 @@ pub fn encode_webp_with(pixels: PixelView<'_, u8>, options: &WebpOptions) -> Res
 
 /// Puts pixels into a wand. The view's length is checked already: ImageMagick's import is not told the length.
 fn load(pixels: PixelView<'_, u8>) -> Result<MagickWand> {
-    let mut wand = magick::new_wand();
+    let size = (pixels.width(), pixels.height());
+    let mut wand = blank(size, pixels.channels(), 8)?;
+    wand.import_image_pixels(0, 0, size.0, size.1, pixels.data(), pixels.channels().map())
+        .map_err(|error| ImagingError::magick("take over the pixels", error.to_string()))?;
+    Ok(wand)
+}
+
+/// A wand with an empty picture of that size, for samples of `depth` bits.
+fn blank((width, height): (usize, usize), channels: Channels, depth: usize) -> Result<MagickWand> {
     let failed =
         |error: magick_rust::MagickError| ImagingError::magick("take over the pixels", error.to_string());
+    let mut wand = magick::new_wand();
     let mut background = PixelWand::new();
-    background
-        .set_color(if pixels.channels() == Channels::Rgba { "none" } else { "black" })
-        .map_err(failed)?;
-    wand.new_image(pixels.width(), pixels.height(), &background).map_err(failed)?;
-    wand.set_image_depth(8).map_err(failed)?;
-    wand.import_image_pixels(0, 0, pixels.width(), pixels.height(), pixels.data(), pixels.channels().map())
-        .map_err(failed)?;
+    background.set_color(if channels == Channels::Rgba { "none" } else { "black" }).map_err(failed)?;
+    wand.new_image(width, height, &background).map_err(failed)?;
+    wand.set_image_depth(depth).map_err(failed)?;
     Ok(wand)
 }
 

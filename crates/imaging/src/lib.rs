@@ -11,6 +11,7 @@ mod animation;
 mod decode;
 mod encode;
 mod error;
+mod exr;
 mod header;
 mod limits;
 mod magick;
@@ -21,8 +22,9 @@ pub mod resize;
 
 pub use animation::{FrameDelay, encode_animated_png, encode_animated_webp};
 pub use decode::{DecodedImage, Frame, decode};
-pub use encode::{WebpOptions, encode_jpeg, encode_png, encode_webp, encode_webp_with};
+pub use encode::{WebpOptions, encode_jpeg, encode_png, encode_png_16, encode_webp, encode_webp_with};
 pub use error::{ImagingError, Result};
+pub use exr::{Primaries, encode_exr};
 pub use header::{Format, ImageInfo, probe};
 pub use limits::Limits;
 pub use magick::policy_is_strict;

@@ -2,7 +2,7 @@
 
 use crate::graph as pb;
 use comfy_graph::spec::{ComboOption, InputGroup, InputSpec, Mentions, NodeSpec, OutputSpec, Widget};
-use comfy_graph::{ArtifactRef, DType, Digest, ErrorCode, Literal, Media, Value};
+use comfy_graph::{ArtifactRef, DType, Digest, DynamicOption, ErrorCode, Literal, Media, Value};
 
 /// A message that lacks a part or holds one that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -181,6 +181,7 @@ impl From<&InputSpec> for pb::InputSpec {
             tooltip: input.tooltip.clone().unwrap_or_default(),
             force_input: input.force_input,
             lazy: input.lazy,
+            matches: input.matches.clone().unwrap_or_default(),
             widget: input.widget.as_ref().map(write_widget),
         }
     }
@@ -202,6 +203,7 @@ impl TryFrom<pb::InputSpec> for InputSpec {
             tooltip: none_if_empty(input.tooltip),
             force_input: input.force_input,
             lazy: input.lazy,
+            matches: none_if_empty(input.matches),
             widget: input.widget.map(read_widget).transpose()?,
         })
     }
@@ -249,7 +251,19 @@ fn write_widget(widget: &Widget) -> pb::input_spec::Widget {
             upload: upload.clone().unwrap_or_default(),
             open: *open,
         }),
+        Widget::DynamicCombo { options } => W::DynamicCombo(pb::DynamicComboWidget {
+            options: options.iter().map(write_dynamic_option).collect(),
+        }),
     }
+}
+
+fn write_dynamic_option(option: &DynamicOption) -> pb::DynamicOption {
+    pb::DynamicOption { key: option.key.clone(), inputs: option.inputs.iter().map(Into::into).collect() }
+}
+
+fn read_dynamic_option(option: pb::DynamicOption) -> Result<DynamicOption, BadMessage> {
+    let inputs = option.inputs.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+    Ok(DynamicOption { key: option.key, inputs })
 }
 
 fn write_option(option: &ComboOption) -> pb::ComboOption {
@@ -308,6 +322,9 @@ fn read_widget(widget: pb::input_spec::Widget) -> Result<Widget, BadMessage> {
             upload: none_if_empty(w.upload),
             open: w.open,
         },
+        W::DynamicCombo(w) => Widget::DynamicCombo {
+            options: w.options.into_iter().map(read_dynamic_option).collect::<Result<_, _>>()?,
+        },
     })
 }
 
@@ -318,6 +335,7 @@ impl From<&OutputSpec> for pb::OutputSpec {
             r#type: output.socket.clone(),
             is_list: output.is_list,
             tooltip: output.tooltip.clone().unwrap_or_default(),
+            matches: output.matches.clone().unwrap_or_default(),
         }
     }
 }
@@ -329,6 +347,7 @@ impl From<pb::OutputSpec> for OutputSpec {
             socket: output.r#type,
             is_list: output.is_list,
             tooltip: none_if_empty(output.tooltip),
+            matches: none_if_empty(output.matches),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::node::{Node, NodeError, StageState};
 use crate::runner::{Events, Runner};
 use comfy_artifacts::Store;
 use comfy_graph::NodeSpec;
-use comfy_graph::spec::Widget;
+use comfy_graph::spec::{InputSpec, Widget};
 use comfy_proto::MAX_MESSAGE_BYTES;
 use comfy_proto::stage as pb;
 use comfy_proto::stage::stage_runner_service_server::{StageRunnerService, StageRunnerServiceServer};
@@ -83,8 +83,17 @@ impl<S: StageState> StageServer<S> {
 
     /// Fills the file lists of a spec with what is on disk now.
     fn with_options(&self, mut spec: NodeSpec) -> NodeSpec {
-        for input in &mut spec.inputs {
+        self.fill_options(&mut spec.inputs);
+        spec
+    }
+
+    fn fill_options(&self, inputs: &mut [InputSpec]) {
+        for input in inputs {
             let (folder, files) = match &mut input.widget {
+                Some(Widget::DynamicCombo { options }) => {
+                    options.iter_mut().for_each(|option| self.fill_options(&mut option.inputs));
+                    continue;
+                }
                 Some(Widget::Combo { options, folder: Some(folder), .. }) => (folder, options),
                 Some(Widget::Text { mentions: Some(mentions), .. }) => {
                     (&mut mentions.folder, &mut mentions.files)
@@ -95,7 +104,6 @@ impl<S: StageState> StageServer<S> {
                 *files = found;
             }
         }
-        spec
     }
 }
 

@@ -175,7 +175,7 @@ function details(node: LGraphNode): Node[] {
   if (node instanceof ComfyNode) parts.push(...tools(node));
   parts.push(modeRow(node));
   if (!(node instanceof ComfyNode) || !spec) return parts;
-  for (const input of spec.inputs) {
+  for (const input of node.live) {
     if (input.group === "hidden") continue;
     parts.push(inputRow(node, input));
     if (input.widget?.kind === "int" && input.widget.control_after_generate) parts.push(...controlRow(node));

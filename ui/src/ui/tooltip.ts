@@ -17,7 +17,7 @@ function words(node: LGraphNode, x: number, y: number): string | undefined {
   const widget = node.getWidgetOnPos(x, y, true);
   const slot = node.getSlotInPosition(x, y);
   const name = widget?.name ?? slot?.input?.name;
-  if (name !== undefined) return spec.inputs.find((input) => input.name === name)?.tooltip;
+  if (name !== undefined) return node.input(name)?.tooltip;
   return spec.outputs.find((output) => output.name === slot?.output?.name)?.tooltip;
 }
 

@@ -105,6 +105,8 @@ export function defaultValue(spec: WidgetSpec): unknown {
       return spec.default ?? false;
     case "combo":
       return spec.default ?? spec.options[0] ?? "";
+    case "dynamic_combo":
+      return spec.options[0]?.key ?? "";
   }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct CheckedNode {
 /// A sound link: the node it comes from and the input it fills.
 pub(super) struct Edge {
     pub source: usize,
-    /// Index into the inputs of the spec.
+    /// Index into the inputs that the node has.
     pub input: usize,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Edge {
 #[derive(Clone, Copy)]
 pub(super) struct Consumer {
     pub node: usize,
-    /// Index into the inputs of the consumer's spec.
+    /// Index into the inputs that the consumer has.
     pub input: usize,
 }
 
@@ -41,12 +41,12 @@ pub(super) fn check_node(
     index: usize,
     consumer: Option<Consumer>,
 ) -> CheckedNode {
-    let Known { api, class } = &nodes[index];
+    let Known { api, class, inputs } = &nodes[index];
     let mut node =
         CheckedNode { inputs: IndexMap::new(), edges: Vec::new(), errors: Vec::new(), fingerprint: None };
     let mut unusable = false;
     let visible = |(_, input): &(usize, &InputSpec)| input.group != InputGroup::Hidden;
-    for (place, input) in class.spec.inputs.iter().enumerate().filter(visible) {
+    for (place, input) in inputs.iter().enumerate().filter(visible) {
         let Some(value) = api.inputs.get(&input.name) else {
             if input.group == InputGroup::Required {
                 node.errors.push(missing(input));
@@ -73,7 +73,7 @@ pub(super) fn check_node(
             }
         }
     }
-    node.edges.sort_by_key(|edge| api.inputs.get_index_of(&class.spec.inputs[edge.input].name));
+    node.edges.sort_by_key(|edge| api.inputs.get_index_of(&inputs[edge.input].name));
     node.fingerprint = fingerprint(class, &node.inputs, graph.nodes.get_index(index).map(|(id, _)| id));
     node
 }
@@ -109,10 +109,41 @@ fn check_link(
     let Some((slot_number, output)) = found else {
         return Err(broken("IndexError", "tuple index out of range".into()));
     };
-    if !is_compatible(&output.socket, &input.socket) {
-        return Err(Problem::Input(Box::new(type_mismatch(input, &output.socket, json!(pair)))));
+    let received = match output.matches {
+        Some(_) => output_socket(graph, nodes, (index, slot_number as usize)),
+        None => &output.socket,
+    };
+    // What a link brings is not known yet, and without a choice neither are the inputs that it brings.
+    if !is_compatible(received, &input.socket) || !input.dynamic_options().is_empty() {
+        return Err(Problem::Input(Box::new(type_mismatch(input, received, json!(pair)))));
     }
     Ok((index, Link { node: id, slot: slot_number }))
+}
+
+/// How many nodes are followed to find the type of an output; beyond, any type that the output allows is let through.
+const MAX_NODES_FOLLOWED: usize = 100;
+
+/// The type of an output. One that takes on the type of an input has that of what is linked there.
+pub(super) fn output_socket<'a>(
+    graph: &ApiGraph,
+    nodes: &'a [Known<'_>],
+    (mut index, mut slot): (usize, usize),
+) -> &'a str {
+    let mut socket = "*";
+    for _ in 0..MAX_NODES_FOLLOWED {
+        let Known { api, class, inputs } = &nodes[index];
+        let Some(output) = class.spec.outputs.get(slot) else { return socket };
+        socket = &output.socket;
+        let Some(name) = &output.matches else { return socket };
+        let linked = inputs.iter().filter(|input| input.matches.as_ref() == Some(name)).find_map(|input| {
+            let pair = api.inputs.get(&input.name)?.as_array()?;
+            let source = graph.nodes.get_index_of(&NodeId::from(pair.first()?.as_str()?))?;
+            Some((source, usize::try_from(pair.get(1)?.as_u64()?).ok()?))
+        });
+        let Some(source) = linked else { return socket };
+        (index, slot) = source;
+    }
+    socket
 }
 
 /// Whether an output may be linked to an input: one of the types is `*`, or they have a type in common.
@@ -142,8 +173,8 @@ fn broken(nodes: &[Known<'_>], consumer: Option<Consumer>, exception: &str, text
             .with("exception_type", exception)
             .with("traceback", json!([]));
     };
-    let Known { api, class } = &nodes[node];
-    let input = &class.spec.inputs[input];
+    let Known { api, inputs, .. } = &nodes[node];
+    let input = &inputs[input];
     let message = "Exception when validating inner node";
     NodeError::new("exception_during_inner_validation", message, text)
         .with("input_name", input.name.as_str())
@@ -184,7 +215,11 @@ pub(crate) fn fingerprint(
         ("version".to_owned(), spec.version.to_string()),
         ("stage".to_owned(), class.stage_fingerprint.clone()),
     ]);
-    for input in &spec.inputs {
+    let chosen = |name: &str| match inputs.get(name) {
+        Some(Input::Literal(Literal::Text(key))) => Some(key.as_str()),
+        _ => None,
+    };
+    for input in spec.live_inputs(chosen).iter() {
         if input.group == InputGroup::Hidden && input.socket == "UNIQUE_ID" {
             parts.insert("node_id".into(), id?.to_string());
         }

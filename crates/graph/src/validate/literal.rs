@@ -29,6 +29,11 @@ pub(super) fn convert(input: &InputSpec, value: &Value) -> Result<Literal, Box<N
             (None, None) => Err(not_in_list(input, value, options.len())),
         };
     }
+    if let Some(Widget::DynamicCombo { options }) = &input.widget {
+        let chosen = value.as_str().filter(|key| options.iter().any(|option| option.key == *key));
+        let keys = || options.iter().map(|option| option.key.as_str()).collect();
+        return chosen.map(Literal::from).ok_or_else(|| not_among(input, value, keys()));
+    }
     let literal = match input.socket.as_str() {
         "INT" => to_int(value).map(Literal::Int),
         "FLOAT" => to_float(value).map(Literal::Float),
@@ -174,6 +179,12 @@ fn not_in_list(input: &InputSpec, value: &Value, length: usize) -> Box<NodeError
     about(input, value, NodeError::new("value_not_in_list", "Value not in list", details))
 }
 
+/// A choice that a dynamic combo does not have.
+fn not_among(input: &InputSpec, value: &Value, keys: Vec<&str>) -> Box<NodeError> {
+    let details = format!("{}: '{}' not in {}", input.name, python_str(value), python_repr(&keys.into()));
+    about(input, value, NodeError::new("value_not_in_list", "Value not in list", details))
+}
+
 /// The description of an input for an error; null when it would be a long list.
 pub(super) fn shown_config(input: &InputSpec) -> Value {
     match &input.widget {
@@ -198,6 +209,7 @@ pub(super) fn bad_link(input: &InputSpec, value: &Value) -> Box<NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DynamicOption;
     use serde_json::json;
 
     fn check(input: &InputSpec, value: Value, expected: Result<Literal, &str>) {
@@ -296,6 +308,11 @@ mod tests {
         }
         check(&open, json!("center"), Ok("center".into()));
         check(&open, json!(1), Err("value_not_in_list"));
+        let options = ["png", "exr"].map(|key| DynamicOption::new(key, vec![])).to_vec();
+        let format = InputSpec::dynamic_combo("format", options);
+        check(&format, json!("exr"), Ok("exr".into()));
+        check(&format, json!("gif"), Err("value_not_in_list"));
+        check(&format, json!(null), Err("value_not_in_list"));
         check(&InputSpec::socket("any", "*"), json!(1.5), Ok(1.5.into()));
         check(&InputSpec::socket("any", "*"), json!(null), Err("invalid_input_type"));
         check(&InputSpec::socket("either", "INT,FLOAT"), json!(2), Ok(2.into()));

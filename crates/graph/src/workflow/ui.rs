@@ -73,8 +73,8 @@ impl<'a> Conversion<'a> {
         let class = self.catalog.get(node.kind);
         let mut inputs = IndexMap::new();
         for (name, value) in widgets::values(node, class.map(|class| &class.spec)) {
-            let value = scope.overrides.get(&(id, name)).map_or(value, |v| std::borrow::Cow::Borrowed(*v));
-            self.set(&mut inputs, name, wrapped(&value))?;
+            let value = scope.overrides.get(&(id, &*name)).map_or(value, |v| std::borrow::Cow::Borrowed(*v));
+            self.set(&mut inputs, &name, wrapped(&value))?;
         }
         for input in &node.inputs {
             let Some(link) = &input.link else { continue };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
 mod cache_keys;
+mod dynamic_combos;
 mod object_info;
 mod specs;
 mod ui_workflows;

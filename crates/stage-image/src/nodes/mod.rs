@@ -16,8 +16,10 @@ mod preview_any;
 mod primitives;
 mod rebatch;
 mod regex;
+mod resize;
 mod resolution;
 mod save;
+mod save_advanced;
 mod stitch;
 mod strings;
 mod transform;
@@ -40,6 +42,7 @@ pub fn all() -> &'static [ImageNode] {
         [
             load::NODES,
             save::NODES,
+            save_advanced::NODES,
             animation::NODES,
             latent_files::NODES,
             image::NODES,
@@ -47,6 +50,7 @@ pub fn all() -> &'static [ImageNode] {
             rebatch::NODES,
             upscaling::NODES,
             transform::NODES,
+            resize::NODES,
             stitch::NODES,
             postprocessing::NODES,
             preprocessors::NODES,

@@ -20,6 +20,12 @@ async fn nodes_give_the_numbers_of_comfyuis_libraries() {
     assert_eq!(check(include_str!("../fixtures/torch_nodes.json"), computed).await, 55);
 }
 
+#[tokio::test]
+async fn sizes_of_every_kind_give_the_numbers_of_torch_and_pillow() {
+    let computed = include_bytes!("../fixtures/resize_nodes.safetensors");
+    assert_eq!(check(include_str!("../fixtures/resize_nodes.json"), computed).await, 49);
+}
+
 /// Runs every case and returns how many there were.
 async fn check(manifest: &str, tensors: &[u8]) -> usize {
     let mut stage = Stage::start().await;

@@ -5,6 +5,7 @@
 mod goldens;
 mod nodes;
 mod saving;
+mod saving_advanced;
 mod texts;
 
 use std::collections::HashMap;

@@ -16,7 +16,8 @@ const ALLOWED: &[(&str, &str)] = &[
 ];
 
 /// Classes that later versions of ComfyUI have.
-const NEWER: [&str; 3] = ["ComfySwitchNode", "ImageCompare", "ResolutionSelector"];
+const NEWER: [&str; 5] =
+    ["ComfySwitchNode", "ImageCompare", "ResizeImageMaskNode", "ResolutionSelector", "SaveImageAdvanced"];
 
 #[tokio::test]
 async fn specs_are_those_of_comfyui() {

@@ -18,8 +18,8 @@ const COMFYUI: [&str; 2] = [
 
 /// What does the work, said once for all nodes.
 const ENGINES: &str = "Nodes that read or write picture files (`LoadImage`, `LoadImageMask`, `LoadImageOutput`, \
-`WebcamCapture`, `SaveImage`, `PreviewImage`, `MaskPreview`, `ImageCompare`, `SaveAnimatedPNG`, `SaveAnimatedWEBP`) \
-decode and encode with ImageMagick 7. The other image and mask nodes are plain Rust on f32: ImageMagick's operators work \
+`WebcamCapture`, `SaveImage`, `PreviewImage`, `MaskPreview`, `ImageCompare`, `SaveAnimatedPNG`, `SaveAnimatedWEBP`, \
+`SaveImageAdvanced`) decode and encode with ImageMagick 7, but for OpenEXR files, which keep 32 bits a sample. The other image and mask nodes are plain Rust on f32: ImageMagick's operators work \
 on 16-bit integers, with other kernels, borders and thresholds, so they would not give ComfyUI's numbers and would round \
 between nodes. Two nodes round to 8 bits because ComfyUI does: `ImageQuantize`, and resizing by `lanczos`.\n\n";
 
