@@ -41,11 +41,9 @@ check() {
     passed=$((passed + 1))
 }
 is() { [ "$1" = "$2" ] || { say "\`$1\` is not \`$2\`"; return 1; }; }
-refused() { ! "$@" 2>/dev/null; }
 
 compose() { docker compose --profile edge "$@"; }
-container() { compose ps --all --quiet "$1"; }
-in_container() { local service=$1; shift; compose exec -T "$service" "$@"; }
+container() { docker ps --all --quiet --filter "name=^$COMPOSE_PROJECT_NAME-$1-1\$"; }
 
 finish() {
     local code=$?
@@ -69,6 +67,7 @@ tear_down() {
     as_root rm -rf "$folder"
 }
 trap finish EXIT
+trap 'exit 130' INT TERM
 
 workflow() {
     jq --arg prompt "$1" --argjson seed "$2" --argjson steps "$3" \
@@ -108,21 +107,23 @@ healthy() {
     return 1
 }
 
+# What a container says about itself, in one call: each costs a second on a busy machine.
+readonly probe='
+id -u; id -g
+grep -cE "^Cap(Inh|Prm|Eff|Bnd|Amb):.0+$" /proc/1/status
+grep -c "^NoNewPrivs:.1$" /proc/1/status
+for place in / /etc /usr/local/bin /models; do touch "$place/probe" 2>/dev/null && echo "wrote to $place"; done
+touch /tmp/probe && echo tmp
+find / -xdev -perm /6000 -type f 2>/dev/null
+true'
 look_at_rights() {
     local service id
     for service in "$@"; do
         id=$(container "$service")
-        check "$service runs as 10001" is "$(in_container "$service" id -u):$(in_container "$service" id -g)" 10001:10001
-        check "$service has no capabilities" is "$(in_container "$service" grep -cE '^Cap(Inh|Prm|Eff|Bnd|Amb):.0+$' /proc/1/status)" 5
-        check "$service gets no privileges" is "$(in_container "$service" awk '/^NoNewPrivs/{print $2}' /proc/1/status)" 1
         check "$service has a read-only root" is "$(docker inspect -f '{{.HostConfig.ReadonlyRootfs}}' "$id")" true
-        for place in / /etc /usr/local/bin; do
-            check "$service cannot write to $place" refused in_container "$service" touch "$place/probe"
-        done
-        check "$service can write to /tmp" in_container "$service" touch /tmp/probe
-        check "the image of $service has no setuid program" is "$(in_container "$service" find / -xdev -perm /6000 -type f 2>/dev/null)" ''
+        # User and group; five empty sets of capabilities; no new privileges; nothing written but /tmp; nothing setuid.
+        check "$service has no rights" is "$(docker exec "$id" sh -c "$probe" | xargs)" "10001 10001 5 1 tmp"
     done
-    check "the sampler cannot write models" refused in_container stage-sampler touch /models/probe
 }
 
 look_at_ports() {
@@ -158,7 +159,7 @@ compose build --quiet
 docker images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep ":$IMAGE_TAG "
 
 step "start"
-docker compose up --detach --wait --wait-timeout 180 --quiet-pull
+docker compose up --detach --wait --wait-timeout 180 >/dev/null 2>&1
 for service in "${services[@]}"; do check "$service is healthy" healthy "$service"; done
 check "the page is there" grep -q 'id="app"\|<canvas\|<script' <(curl -fsS "$page/")
 check "edge does not run unasked" is "$(container edge)" ''
@@ -197,7 +198,7 @@ as_root kill -9 "$(docker inspect -f '{{.State.Pid}}' "$(container stage-sampler
 picture "$page" "$job" "$folder/killed-$seed.png"
 check "Docker restarted the sampler" is "$(docker inspect -f '{{.RestartCount}}' "$(container stage-sampler)")" 1
 check "one end of the job" is "$(ends_of "$job")" 1
-check "every job saved one picture" is "$(in_container gateway sh -c 'ls /files/output/*.png | wc -l')" $((seed - 99))
+check "every job saved one picture" is "$(docker exec "$(container gateway)" sh -c 'ls /files/output/*.png | wc -l')" $((seed - 99))
 
 step "down, and up again with what was there"
 docker compose down --timeout 5 >/dev/null 2>&1
