@@ -169,8 +169,13 @@ look_at_rights "${services[@]}"
 look_at_ports
 
 step "a picture through port ${UI_PORT:-8080}"
+began=$(date +%s%N)
 job=$(workflow "a red circle on a blue background" 1 20 | submit "$page")
 picture "$page" "$job" "$folder/circle.png"
+# Long enough to be disturbed, on a fast machine too; on a slow one no longer than needed.
+took_ms=$((($(date +%s%N) - began) / 1000000))
+steps=$((20 * 8000 / took_ms)) steps=$((steps < 10 ? 10 : steps > 1000 ? 1000 : steps))
+say "20 steps in $took_ms ms: the runs to disturb have $steps"
 check "the picture is a PNG of 64x64" is "$(od -An -tx1 -j1 -N23 "$folder/circle.png" | tr -d ' \n')" \
     504e470d0a1a0a0000000d494844520000004000000040
 look_at_logs
@@ -179,7 +184,7 @@ step "kill every container during a run"
 seed=100
 for service in "${services[@]}"; do
     seed=$((seed + 1))
-    job=$(workflow "a yellow star on a purple background" $seed "${KILL_STEPS:-400}" | submit "$page")
+    job=$(workflow "a yellow star on a purple background" $seed "$steps" | submit "$page")
     sampling "$job"
     began=$SECONDS
     docker kill --signal KILL "$(container "$service")" >/dev/null
@@ -192,7 +197,7 @@ done
 
 step "a crash, and Docker's own restart"
 seed=$((seed + 1))
-job=$(workflow "a yellow star on a purple background" $seed "${KILL_STEPS:-400}" | submit "$page")
+job=$(workflow "a yellow star on a purple background" $seed "$steps" | submit "$page")
 sampling "$job"
 as_root kill -9 "$(docker inspect -f '{{.State.Pid}}' "$(container stage-sampler)")"
 picture "$page" "$job" "$folder/killed-$seed.png"
@@ -222,7 +227,7 @@ fi
 look_at_rights edge
 check "the edge is published on loopback only" is "$(docker port "$(container edge)" | sed 's/.*-> //')" "127.0.0.1:${EDGE_PORT:-8443}"
 for number in $(seq 101 "$seed"); do
-    job=$(workflow "a yellow star on a purple background" "$number" "${KILL_STEPS:-400}" | submit "$edge")
+    job=$(workflow "a yellow star on a purple background" "$number" "$steps" | submit "$edge")
     picture "$edge" "$job" "$folder/calm-$number.png"
     check "the undisturbed picture $number is the same" cmp "$folder/calm-$number.png" "$folder/killed-$number.png"
 done
