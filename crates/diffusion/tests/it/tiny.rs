@@ -48,8 +48,8 @@ fn layout_is_read_from_shapes() {
 #[test]
 fn weights_are_counted() {
     let total = TINY.model.weight_bytes() + TINY.vae.weight_bytes() + TINY.clip.weight_bytes();
-    // Stored as f16, computed in f32; the file also has a header and three small tables.
-    assert!((total as f64 / 2.0 - 34_385_518.0).abs() < 200_000.0, "{total}");
+    // What the file has in f16 stays so; panels are filled up with zeros, and what is no matrix is kept in f32.
+    assert!((1.0..1.25).contains(&(total as f64 / 34_385_518.0)), "{total}");
 }
 
 #[test]
@@ -99,7 +99,9 @@ fn wrong_shapes_are_errors() {
 fn half_precision_stays_close() {
     let tiny = Tiny::new();
     let model = load_model(&tiny.path, &Device::Cpu, DType::F16, &[]).unwrap();
-    assert_eq!(model.weight_bytes() * 2, TINY.model.weight_bytes());
+    // In f32, matrices that f16 holds exactly are kept in it, too.
+    let (half, full) = (model.weight_bytes(), TINY.model.weight_bytes());
+    assert!(half <= full && full < 2 * half, "{half} {full}");
     let steps = Tensor::new(&[500f32], &Device::Cpu).unwrap();
     let (x, context) = (wave(&[1, 4, 8, 8], 0.2), wave(&[1, 77, 64], 0.4));
     let half = model.forward(&x, &steps, &text(&context)).unwrap();
