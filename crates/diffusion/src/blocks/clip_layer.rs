@@ -62,7 +62,7 @@ impl ClipLayer {
         let joint_bias = attention.get("in_proj_bias", &[3 * width])?;
         let third = |i: usize| -> Result<Linear> {
             let weight = joint_weight.narrow(0, i * width, width)?.copy()?;
-            Linear::from_tensors(weight, Some(joint_bias.narrow(0, i * width, width)?.copy()?))
+            Linear::of(weights, weight, Some(joint_bias.narrow(0, i * width, width)?.copy()?))
         };
         Ok(Self {
             norm1: LayerNorm::load(&weights.part("ln_1"), width)?,

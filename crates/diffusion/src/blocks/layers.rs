@@ -20,28 +20,22 @@ enum Stored<T> {
 impl Linear {
     pub(crate) fn load(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self> {
         let weight = weights.get("weight", &[outputs, inputs])?;
-        Self::counted(weights, weight, Some(weights.get("bias", &[outputs])?))
+        Self::of(weights, weight, Some(weights.get("bias", &[outputs])?))
     }
 
     pub(crate) fn load_without_bias(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self> {
-        Self::counted(weights, weights.get("weight", &[outputs, inputs])?, None)
+        Self::of(weights, weights.get("weight", &[outputs, inputs])?, None)
     }
 
-    fn counted(weights: &Weights<'_>, weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+    /// Takes a weight `[outputs, inputs]` and a bias that were loaded from `weights`, whole or in part.
+    pub(crate) fn of(weights: &Weights<'_>, weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        if !takes(&weight) {
+            return Ok(Self(Stored::Plain { weight, bias }));
+        }
         let plain = 4 * (weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count));
-        let layer = Self::from_tensors(weight, bias)?;
-        if let Stored::Packed(packed) = &layer.0 {
-            weights.repacked(plain, packed.bytes());
-        }
-        Ok(layer)
-    }
-
-    /// Takes a weight `[outputs, inputs]` and a bias that are loaded already.
-    pub(crate) fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        if takes(&weight) {
-            return Ok(Self(Stored::Packed(Box::new(PackedLinear::new(&weight, bias.as_ref())?))));
-        }
-        Ok(Self(Stored::Plain { weight, bias }))
+        let packed = PackedLinear::new(&weight, bias.as_ref())?;
+        weights.repacked(plain, packed.bytes());
+        Ok(Self(Stored::Packed(Box::new(packed))))
     }
 
     /// # Shapes

@@ -120,7 +120,8 @@ impl Block {
         let attention = weights.part("attn");
         // Whoever is alone looks at itself, so queries and keys do not matter.
         let third = |tensor: Tensor| tensor.narrow(0, 2 * width, width)?.contiguous();
-        let value = Linear::from_tensors(
+        let value = Linear::of(
+            weights,
             third(attention.get("in_proj_weight", &[3 * width, width])?)?,
             Some(third(attention.get("in_proj_bias", &[3 * width])?)?),
         )?;

@@ -151,7 +151,7 @@ fn load_projection(weights: &Weights<'_>, config: &ClipConfig) -> Result<Option<
         }
         Some(Projection::Parameter(projected)) => {
             let weight = weights.get("text_projection", &[width, projected])?;
-            Some(Linear::from_tensors(weight.t()?.contiguous()?, None)?)
+            Some(Linear::of(weights, weight.t()?.contiguous()?, None)?)
         }
     })
 }

@@ -109,12 +109,12 @@ impl ClipVision {
                 Linear::load_without_bias(&whole.part("visual_projection"), width, projected)?
             }
             VisionLayout::OpenClip => {
-                Linear::from_tensors(weights.get("proj", &[width, projected])?.t()?.contiguous()?, None)?
+                Linear::of(&weights, weights.get("proj", &[width, projected])?.t()?.contiguous()?, None)?
             }
         };
         Ok(Self {
             class: weights.get(names.class, &[width])?,
-            patches: Linear::from_tensors(patches.reshape((width, 3 * patch_px * patch_px))?, None)?,
+            patches: Linear::of(&weights, patches.reshape((width, 3 * patch_px * patch_px))?, None)?,
             positions: weights.get(names.positions, &[positions, width])?,
             norm_before: LayerNorm::load(&weights.part(names.norm_before), width)?,
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,

@@ -86,7 +86,7 @@ impl StyleModel {
             norm_before: LayerNorm::load(&weights.part("ln_pre"), width)?,
             layers: (0..layers).map(layer).collect::<Result<_>>()?,
             norm_after: LayerNorm::load(&weights.part("ln_post"), width)?,
-            projection: Linear::from_tensors(projection, None)?,
+            projection: Linear::of(&weights, projection, None)?,
             device: device.clone(),
             dtype,
             weight_bytes: counter.bytes(),
