@@ -141,7 +141,7 @@ test("runs a workflow with a subgraph, and lets one job pass another", async ({ 
     await widget("seed", Math.floor(Math.random() * 2 ** 50));
     await page.keyboard.press("Control+Enter");
   }
-  await expect(page.locator("#queue")).toHaveText("1 running, 2 waiting");
+  await expect(page.locator("#queue")).toHaveText("1 running, 2 waiting", { timeout: 30_000 });
   await page.keyboard.press("q");
   const order = () => page.locator('.job[data-status="queued"]').evaluateAll((items) => items.map((item) => (item as HTMLElement).dataset.job));
   const [first, second] = await order();
