@@ -56,6 +56,8 @@ def size_of(graph, node_id, input_picture):
         width, height = of("image")
         factor = math.sqrt(inputs["megapixels"] * 1024 * 1024 / (width * height))
         return round(width * factor), round(height * factor)
+    if kind == "ResizeImageMaskNode" and inputs["resize_type"] == "scale dimensions":
+        return inputs["resize_type.width"], inputs["resize_type.height"]
     if kind == "ImageUpscaleWithModel":
         return tuple(side * UPSCALER for side in of("image"))
     if kind == "ImagePadForOutpaint":

@@ -15,14 +15,14 @@ use comfy_diffusion::{DiffusionModel, load_model, load_vae};
 type Error = Box<dyn std::error::Error>;
 
 enum Part {
-    Unet(DiffusionModel),
+    Unet(Box<DiffusionModel>),
     Vae(Vae),
 }
 
 impl Part {
     fn load(path: &Path, name: &str) -> Result<Self, Error> {
         match name {
-            "unet" => Ok(Self::Unet(load_model(path, &Device::Cpu, DType::F32, &[])?)),
+            "unet" => Ok(Self::Unet(Box::new(load_model(path, &Device::Cpu, DType::F32, &[])?))),
             "vae" => Ok(Self::Vae(load_vae(path, &Device::Cpu, DType::F32)?)),
             other => Err(format!("unknown part `{other}`, expected `unet` or `vae`").into()),
         }

@@ -415,8 +415,11 @@ fn a_lazy_input_is_made_when_it_is_asked_for_and_only_then() {
     }
 }
 
-fn expansion(nodes: &[(&str, &str, &[(&str, ExpandedInput)])], outputs: Vec<ExpandedInput>) -> Expansion {
-    let node = |(id, class, inputs): &(&str, &str, &[(&str, ExpandedInput)])| ExpandedNode {
+/// One node of an expansion: id, class, inputs.
+type InnerRow<'a> = (&'a str, &'a str, &'a [(&'a str, ExpandedInput)]);
+
+fn expansion(nodes: &[InnerRow<'_>], outputs: Vec<ExpandedInput>) -> Expansion {
+    let node = |(id, class, inputs): &InnerRow<'_>| ExpandedNode {
         id: (*id).into(),
         class: (*class).into(),
         inputs: inputs.iter().map(|(name, input)| ((*name).into(), input.clone())).collect(),
@@ -450,7 +453,7 @@ fn about_to_expand() -> (Run, StageCall) {
 fn an_expanded_node_is_replaced_and_done_when_what_stands_for_it_is() {
     let (mut run, call) = about_to_expand();
     let picture = ExpandedInput::Value(Value::Recipe(serde_json::json!({"of": 1})));
-    let nodes: &[(&str, &str, &[(&str, ExpandedInput)])] = &[
+    let nodes: &[InnerRow<'_>] = &[
         ("a", "Blur", &[("picture", picture)]),
         ("b", "Blur", &[("picture", link("a"))]),
         ("c", "Show", &[("picture", link("a"))]),
@@ -479,7 +482,7 @@ fn an_expanded_node_is_replaced_and_done_when_what_stands_for_it_is() {
 fn a_faulty_expansion_fails_its_node() {
     let one = || ExpandedInput::Value(Value::Literal(Literal::Int(1)));
     let picture = || [("picture", one())];
-    let cases: [(&[(&str, &str, &[(&str, ExpandedInput)])], Vec<ExpandedInput>, &str); 7] = [
+    let cases: [(&[InnerRow<'_>], Vec<ExpandedInput>, &str); 7] = [
         (&[("a", "Blurr", &[])], vec![one()], "class `Blurr`, which no stage offers"),
         (&[("a", "Blur", &[])], vec![one()], "node `a` of its graph lacks input `picture`"),
         (&[("a", "Blur", &[("picture", one()), ("x", one())])], vec![one()], "has no input `x`"),

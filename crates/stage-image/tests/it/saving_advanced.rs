@@ -94,7 +94,7 @@ fn read_exr(file: &[u8]) -> Exr {
         (channel.name.to_string(), samples.clone())
     };
     let texts = image.attributes.other.iter().chain(&image.layer_data.attributes.other);
-    let prompt = texts.filter(|(name, _)| name.to_string() == "prompt").find_map(|(_, value)| match value {
+    let prompt = texts.filter(|(name, _)| **name == *"prompt").find_map(|(_, value)| match value {
         AttributeValue::Text(text) => Some(text.to_string()),
         _ => None,
     });
