@@ -195,14 +195,11 @@ fn covering(own: Size, multiple: usize) -> Option<Order> {
     if target.width == 0 || target.height == 0 || target == own {
         return None;
     }
-    let by_width = target.width as f64 / own.width as f64;
-    let by_height = target.height as f64 / own.height as f64;
-    let follow = |side: usize, factor: f64, least: usize| ((side as f64 * factor).ceil() as usize).max(least);
-    let size = if by_width >= by_height {
-        Size { width: target.width, height: follow(own.height, by_width, target.height) }
-    } else {
-        Size { width: follow(own.width, by_height, target.width), height: target.height }
-    };
+    // The larger of the two ratios, as a fraction so that no side is rounded beyond its exact value.
+    let ratios = [(target.width, own.width), (target.height, own.height)];
+    let (part, whole) = ratios.into_iter().max_by(|a, b| (a.0 * b.1).cmp(&(b.0 * a.1)))?;
+    let scaled = |side: usize| (side * part).div_ceil(whole);
+    let size = Size { width: scaled(own.width), height: scaled(own.height) };
     Some(Order { size, crop: Crop::Disabled, cut: Some(target) })
 }
 
