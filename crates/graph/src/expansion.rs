@@ -5,7 +5,7 @@ use crate::{Catalog, Input, InputGroup, Link, Literal, NodeId, ValidGraph, Valid
 use indexmap::IndexMap;
 use std::collections::{BTreeSet, HashMap};
 
-/// How many nodes a graph may grow to, so that a node that expands for ever is stopped.
+/// How many nodes a graph may have, and grow to: a node that expands for ever is stopped.
 pub const MAX_NODES: usize = 10_000;
 
 /// What a stage answers for a node that expands. Ids are those that the node chose.
@@ -137,18 +137,9 @@ fn valid_node(
     if let Some((input, _)) = given.pop() {
         return Err(ExpansionError::UnknownInput { node: node.id, input });
     }
-    let linked = inputs.iter().filter(|(_, input)| input.link().is_some()).map(|(name, _)| name);
-    let is_lazy = |name: &str| live.iter().any(|input| input.lazy && input.name == name);
-    Ok(ValidNode {
-        class: spec.class.clone(),
-        stage: class.stage.clone(),
-        output_types: spec.outputs.iter().map(|output| output.socket.clone()).collect(),
-        output_node: spec.output_node,
-        lazy: linked.filter(|name| is_lazy(name)).cloned().collect(),
-        expands: spec.expands,
-        fingerprint: fingerprint(class, &inputs, Some(id)),
-        inputs,
-    })
+    let output_types = spec.outputs.iter().map(|output| output.socket.clone()).collect();
+    let fingerprint = fingerprint(class, &inputs, Some(id));
+    Ok(ValidNode::new(class, &live, inputs, output_types, fingerprint))
 }
 
 /// The name and the text of an input that is given as text, as choices are.

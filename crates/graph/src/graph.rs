@@ -1,6 +1,6 @@
 //! The validated graph: what the planner and the job machine work on.
 
-use crate::{Literal, Value};
+use crate::{CatalogNode, InputSpec, Literal, Value};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +110,28 @@ pub struct ValidGraph {
 }
 
 impl ValidNode {
+    /// Takes a node whose inputs have been checked; `live` are the inputs that its class has with these choices.
+    pub(crate) fn new(
+        class: &CatalogNode,
+        live: &[InputSpec],
+        inputs: IndexMap<String, Input>,
+        output_types: Vec<String>,
+        fingerprint: Option<BTreeMap<String, String>>,
+    ) -> Self {
+        let is_lazy = |name: &str| live.iter().any(|input| input.lazy && input.name == name);
+        let linked = inputs.iter().filter(|(_, input)| input.link().is_some()).map(|(name, _)| name);
+        Self {
+            lazy: linked.filter(|name| is_lazy(name)).cloned().collect(),
+            expands: class.spec.expands,
+            class: class.spec.class.clone(),
+            stage: class.stage.clone(),
+            output_node: class.spec.output_node,
+            inputs,
+            output_types,
+            fingerprint,
+        }
+    }
+
     /// The links that fill this node's inputs, asked for or not.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.inputs.values().filter_map(Input::link)

@@ -247,20 +247,9 @@ fn valid_graph(
     for index in order {
         let (Some(id), Some(node)) = (id_of(index), checked[index].take()) else { continue };
         let class = nodes[index].class;
-        let is_lazy =
-            |name: &&String| nodes[index].inputs.iter().any(|input| input.lazy && input.name == **name);
         let output_type = |slot| output_socket(graph, nodes, (index, slot)).to_owned();
-        let linked = node.inputs.iter().filter(|(_, input)| input.link().is_some()).map(|(name, _)| name);
-        let node = ValidNode {
-            lazy: linked.filter(is_lazy).cloned().collect(),
-            expands: class.spec.expands,
-            class: class.spec.class.clone(),
-            stage: class.stage.clone(),
-            inputs: node.inputs,
-            output_types: (0..class.spec.outputs.len()).map(output_type).collect(),
-            output_node: class.spec.output_node,
-            fingerprint: node.fingerprint,
-        };
+        let output_types = (0..class.spec.outputs.len()).map(output_type).collect();
+        let node = ValidNode::new(class, &nodes[index].inputs, node.inputs, output_types, node.fingerprint);
         valid.nodes.insert(id, node);
     }
     valid

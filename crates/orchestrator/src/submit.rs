@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::error::OrchestratorError;
 use crate::store::{JobTexts, NewJob, NewKey, Place, Submitted, UsedKey};
+use comfy_graph::expansion::MAX_NODES;
 use comfy_graph::{ApiGraph, Catalog, Digest, NodeId, PromptError, Validation, validate, workflow};
 use comfy_proto::orchestrator as pb;
 use serde_json::{Value, json};
@@ -10,9 +11,6 @@ use std::sync::Arc;
 
 /// Largest workflow, with its extra data.
 const MAX_BYTES: usize = 16 << 20;
-
-/// Most nodes of a workflow.
-const MAX_NODES: usize = 10_000;
 
 /// Longest job id that a client may choose.
 const MAX_ID_BYTES: usize = 256;

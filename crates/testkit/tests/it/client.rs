@@ -162,3 +162,9 @@ pub async fn get_bytes_until(cluster: &Cluster, path: &str, text: &str) -> anyho
     }
     Ok(read)
 }
+
+/// How often a stream of events says that a job has ended.
+pub fn endings(events: &str) -> usize {
+    let ends = ["event: succeeded", "event: failed", "event: cancelled"];
+    ends.iter().map(|end| events.matches(end).count()).sum()
+}

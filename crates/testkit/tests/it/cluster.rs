@@ -194,6 +194,12 @@ impl Cluster {
         self.dir.path().join(name)
     }
 
+    /// How many PNG files are in the output folder.
+    pub fn saved_pictures(&self) -> anyhow::Result<usize> {
+        let is_picture = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|x| x == "png");
+        Ok(std::fs::read_dir(self.folder("output"))?.flatten().filter(is_picture).count())
+    }
+
     /// What the services printed, for failure messages.
     pub fn logs(&self) -> String {
         Service::ALL

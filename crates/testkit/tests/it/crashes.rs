@@ -33,14 +33,10 @@ async fn a_killed_service_costs_time_but_no_job() -> anyhow::Result<()> {
             "event: succeeded",
         )
         .await?;
-        let ends = ["event: succeeded", "event: failed", "event: cancelled"];
-        let count: usize = ends.iter().map(|end| events.matches(end).count()).sum();
+        let count = client::endings(&events);
         assert_eq!(count, 1, "{service:?} was killed:\n{events}");
     }
-    let saved = std::fs::read_dir(cluster.folder("output"))?
-        .flatten()
-        .filter(|e| e.path().extension().is_some_and(|x| x == "png"))
-        .count();
+    let saved = cluster.saved_pictures()?;
     assert_eq!(saved, Service::ALL.len(), "every job saved exactly one picture");
     Ok(())
 }

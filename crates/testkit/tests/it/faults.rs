@@ -95,16 +95,12 @@ async fn jobs_outlive_a_stack_that_keeps_dying() -> anyhow::Result<()> {
         ensure!(pixels(&disturbed) == pixels(&expected), "job {seed} drew something else");
         let path = format!("/v1/events?job_id={job}&after=0");
         let events = client::get_bytes_until(&cluster, &path, "event: succeeded").await?;
-        let ends = ["event: succeeded", "event: failed", "event: cancelled"];
-        let ended: usize = ends.iter().map(|end| events.matches(end).count()).sum();
+        let ended = client::endings(&events);
         ensure!(ended == 1, "job {seed} ended {ended} times:\n{events}");
     }
     let unique: std::collections::HashSet<&String> = jobs.iter().collect();
     ensure!(unique.len() as u64 == count, "a submission made two jobs or none");
-    let saved = std::fs::read_dir(cluster.folder("output"))?
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "png"))
-        .count();
+    let saved = cluster.saved_pictures()?;
     ensure!(saved as u64 == count, "{count} jobs saved {saved} pictures");
     println!("{count} jobs in {:.0} s, killed: {kills:?}", took.as_secs_f64());
     Ok(())
